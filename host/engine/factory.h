@@ -1,0 +1,19 @@
+// The two targets' implementations of host/engine.h.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "host/engine.h"
+
+#define MNIST_DECLARE_TARGET(target)                                                   \
+  namespace mnist::target {                                                            \
+  std::string unusable_reason();                                                       \
+  DeviceInfo device_info();                                                            \
+  std::unique_ptr<Engine> make_engine(const Model& model, const EngineConfig& config); \
+  }
+
+MNIST_DECLARE_TARGET(cpu)
+MNIST_DECLARE_TARGET(cuda)
+
+#undef MNIST_DECLARE_TARGET

@@ -1,0 +1,42 @@
+// Named ranges for Nsight Systems, in the domain "cuda-mnist"; nothing where the NVTX headers (part
+// of the CUDA Toolkit) are not installed, and next to nothing where no profiler is attached.
+#pragma once
+
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define MNIST_HAVE_NVTX 1
+#endif
+
+namespace mnist {
+
+class NvtxRange {
+ public:
+#ifdef MNIST_HAVE_NVTX
+  explicit NvtxRange(const char* name) {
+    nvtxEventAttributes_t attributes = {};
+    attributes.version = NVTX_VERSION;
+    attributes.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
+    attributes.messageType = NVTX_MESSAGE_TYPE_ASCII;
+    attributes.message.ascii = name;
+    nvtxDomainRangePushEx(domain(), &attributes);
+  }
+  ~NvtxRange() {
+    nvtxDomainRangePop(domain());
+  }
+#else
+  explicit NvtxRange(const char*) {}
+  ~NvtxRange() {}
+#endif
+  NvtxRange(const NvtxRange&) = delete;
+  NvtxRange& operator=(const NvtxRange&) = delete;
+
+#ifdef MNIST_HAVE_NVTX
+ private:
+  static nvtxDomainHandle_t domain() {
+    static const nvtxDomainHandle_t handle = nvtxDomainCreateA("cuda-mnist");
+    return handle;
+  }
+#endif
+};
+
+}  // namespace mnist

@@ -1,0 +1,34 @@
+// Errors of the CUDA runtime as exceptions, and the checks that launchers make of their arguments.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace mnist::MNIST_TARGET {
+
+class CudaError : public std::runtime_error {
+ public:
+  CudaError(cudaError_t code, const std::string& what) : std::runtime_error(what), code_(code) {}
+  cudaError_t code() const { return code_; }
+
+ private:
+  cudaError_t code_;
+};
+
+inline void cuda_check(cudaError_t code, const char* expression, const char* file, int line) {
+  if (code == cudaSuccess) return;
+  throw CudaError(code, std::string(file) + ":" + std::to_string(line) + ": " + expression + ": " +
+                            cudaGetErrorName(code) + ": " + cudaGetErrorString(code));
+}
+
+inline void check(bool holds, const char* expression, const char* function) {
+  if (!holds) throw std::invalid_argument(std::string(function) + ": not true: " + expression);
+}
+
+}  // namespace mnist::MNIST_TARGET
+
+#define CUDA_CHECK(expression) \
+  ::mnist::MNIST_TARGET::cuda_check((expression), #expression, __FILE__, __LINE__)
+#define CHECK(condition) ::mnist::MNIST_TARGET::check((condition), #condition, __func__)

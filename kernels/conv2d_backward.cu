@@ -1,0 +1,167 @@
+// Convolution backward, as implicit matrix products (gemm.cuh, conv.cuh).
+//   data:   dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] w[r,s,c,k], p and q such that window (p,q)
+//           holds (h,w) at (r,s):           gemm_m = N*H*W, gemm_n = C, gemm_k = R*S*K
+//   filter: dw[r,s,c,k] = sum over n,p,q of x[n,h,w,c] dy[n,p,q,k]:
+//                                           gemm_m = R*S*C, gemm_n = K, gemm_k = N*P*Q
+// The filter's sum is long and its result small, so gemm_k is divided into slices that blocks sum side
+// by side; sum_rows adds them in order. The division depends on the shape alone.
+#include "kernels/conv.cuh"
+#include "kernels/gemm.cuh"
+#include "kernels/kernels.h"
+#include "kernels/launch.h"
+#include "kernels/sum_rows.cuh"
+
+namespace mnist::MNIST_TARGET {
+
+// ---- data -----------------------------------------------------------------------------------------
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    conv2d_backward_data_kernel(GemmOutput dx, OutputGradientSource dy, FilterSource w) {
+  gemm<Tile, Along::kK, Along::kK>(dx, dy, w, 0, dy.cols);
+}
+
+void conv2d_backward_data(float* dx, const float* dy, const float* w, const float* gate,
+                          const ConvShape& shape, cudaStream_t stream) {
+  check_shape(shape);
+  CHECK(dx != nullptr && dy != nullptr && w != nullptr);
+  const OutputGradientSource gradient(dy, shape);
+  const FilterSource filter(w, shape);
+  const GemmOutput out{.data = dx, .rows = gradient.rows, .cols = shape.c, .gate = gate};
+  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
+    using Tile = decltype(tile);
+    launch(conv2d_backward_data_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
+           dim3(Tile::kThreads), 0, stream, out, gradient, filter);
+  });
+}
+
+// One thread per value of dx.
+__global__ void conv2d_backward_data_naive_kernel(float* dx, const float* dy, const float* w,
+                                                  const float* gate, ConvShape shape) {
+  const int64_t index = element_index();
+  if (index >= int64_t(shape.input_size())) return;
+  const int c = int(index % shape.c), col = int(index / shape.c % shape.w);
+  const int h = int(index / shape.c / shape.w % shape.h);
+  const int64_t n = index / shape.c / shape.w / shape.h;
+
+  float sum = 0;
+  for (int r = 0; r < shape.r; ++r) {
+    for (int s = 0; s < shape.s; ++s) {
+      const int top = h + shape.pad_h - r, left = col + shape.pad_w - s;
+      if (top < 0 || top % shape.stride_h != 0 || left < 0 || left % shape.stride_w != 0) continue;
+      const int p = top / shape.stride_h, q = left / shape.stride_w;
+      if (p >= shape.p || q >= shape.q) continue;
+      for (int k = 0; k < shape.k; ++k)
+        sum = fmaf(dy[((n * shape.p + p) * shape.q + q) * shape.k + k],
+                   w[((int64_t{r} * shape.s + s) * shape.c + c) * shape.k + k], sum);
+    }
+  }
+  dx[index] = gate == nullptr ? sum : gated(sum, gate[index]);
+}
+
+void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, const float* gate,
+                                const ConvShape& shape, cudaStream_t stream) {
+  check_shape(shape);
+  CHECK(dx != nullptr && dy != nullptr && w != nullptr);
+  launch(conv2d_backward_data_naive_kernel, elementwise_grid(shape.input_size()), dim3(kBlockSize),
+         0, stream, dx, dy, w, gate, shape);
+}
+
+// ---- filter ---------------------------------------------------------------------------------------
+namespace {
+
+// How gemm_k = N*P*Q is divided.
+struct Slices {
+  int count;
+  int length;  // of all but the last; a multiple of the tiles' BK
+};
+
+constexpr int64_t kWantedBlocks = 256;
+constexpr int64_t kShortestSlice = 256;
+static_assert(kWantedBlocks <= SumRowsTile::kRows, "one pass of sum_rows adds all slices");
+
+int64_t most_slices(int64_t gemm_k) { return ceil_div(gemm_k, kShortestSlice); }
+
+template <typename Tile>
+Slices divide(int64_t gemm_m, int64_t gemm_n, int64_t gemm_k) {
+  const int64_t tiles = ceil_div<int64_t>(gemm_m, Tile::BM) * ceil_div<int64_t>(gemm_n, Tile::BN);
+  const int64_t wanted = min(ceil_div(kWantedBlocks, tiles), most_slices(gemm_k));
+  const int64_t length = ceil_div(ceil_div(gemm_k, wanted), int64_t{Tile::BK}) * Tile::BK;
+  return {int(ceil_div(gemm_k, length)), int(length)};
+}
+
+}  // namespace
+
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    conv2d_backward_filter_kernel(GemmOutput dw, int slice_length, WindowSource x,
+                                  MatrixSource dy) {
+  const int begin = blockIdx.z * slice_length;
+  dw.data += size_t(blockIdx.z) * dw.rows * dw.cols;
+  gemm<Tile, Along::kMn, Along::kMn>(dw, x, dy, begin, min(begin + slice_length, x.rows));
+}
+
+size_t conv2d_backward_filter_workspace(const ConvShape& shape) {
+  check_shape(shape);
+  const int64_t gemm_m = int64_t{shape.r} * shape.s * shape.c;
+  const int64_t gemm_k = int64_t{shape.n} * shape.p * shape.q;
+  return with_gemm_tile(gemm_m, shape.k, most_slices(gemm_k), [&](auto tile) {
+    const Slices slices = divide<decltype(tile)>(gemm_m, shape.k, gemm_k);
+    if (slices.count == 1) return size_t{0};
+    return size_t(slices.count) * shape.filter_size();
+  });
+}
+
+void conv2d_backward_filter(float* dw, float* workspace, const float* x, const float* dy,
+                            const ConvShape& shape, cudaStream_t stream) {
+  check_shape(shape);
+  CHECK(shape.filter_size() <= INT32_MAX);
+  CHECK(dw != nullptr && x != nullptr && dy != nullptr);
+  CHECK(workspace != nullptr || conv2d_backward_filter_workspace(shape) == 0);
+  const WindowSource windows(x, shape);
+  const MatrixSource gradient(dy, windows.rows, shape.k);
+  with_gemm_tile(windows.cols, shape.k, most_slices(windows.rows), [&](auto tile) {
+    using Tile = decltype(tile);
+    const Slices slices = divide<Tile>(windows.cols, shape.k, windows.rows);
+    float* partial = slices.count == 1 ? dw : workspace;
+    const GemmOutput out{.data = partial, .rows = windows.cols, .cols = shape.k};
+    launch(conv2d_backward_filter_kernel<Tile>,
+           gemm_grid<Tile>(out.rows, out.cols, slices.count), dim3(Tile::kThreads), 0, stream, out,
+           slices.length, windows, gradient);
+    if (slices.count > 1)
+      sum_rows(dw, nullptr, partial, slices.count, int(shape.filter_size()), stream);
+  });
+}
+
+// One thread per value of dw.
+__global__ void conv2d_backward_filter_naive_kernel(float* dw, const float* x, const float* dy,
+                                                    ConvShape shape) {
+  const int64_t index = element_index();
+  if (index >= int64_t(shape.filter_size())) return;
+  const int k = int(index % shape.k), c = int(index / shape.k % shape.c);
+  const int s = int(index / shape.k / shape.c % shape.s);
+  const int r = int(index / shape.k / shape.c / shape.s);
+
+  float sum = 0;
+  for (int64_t n = 0; n < shape.n; ++n) {
+    for (int p = 0; p < shape.p; ++p) {
+      for (int q = 0; q < shape.q; ++q) {
+        const int h = p * shape.stride_h - shape.pad_h + r;
+        const int col = q * shape.stride_w - shape.pad_w + s;
+        if (h < 0 || h >= shape.h || col < 0 || col >= shape.w) continue;
+        sum = fmaf(x[((n * shape.h + h) * shape.w + col) * shape.c + c],
+                   dy[((n * shape.p + p) * shape.q + q) * shape.k + k], sum);
+      }
+    }
+  }
+  dw[index] = sum;
+}
+
+void conv2d_backward_filter_naive(float* dw, const float* x, const float* dy,
+                                  const ConvShape& shape, cudaStream_t stream) {
+  check_shape(shape);
+  CHECK(dw != nullptr && x != nullptr && dy != nullptr);
+  launch(conv2d_backward_filter_naive_kernel, elementwise_grid(shape.filter_size()),
+         dim3(kBlockSize), 0, stream, dw, x, dy, shape);
+}
+
+}  // namespace mnist::MNIST_TARGET

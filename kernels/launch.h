@@ -1,0 +1,34 @@
+// The one place that launches kernels.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "kernels/check.h"
+
+namespace mnist::MNIST_TARGET {
+
+// kernel<<<grid, block, shared_bytes, stream>>>(args...), checked. Arguments convert to the kernel's
+// parameter types. More than 48 KB of dynamic shared memory is opted into here.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t stream, Arguments&&... args) {
+  if (shared_bytes > 48 * 1024)
+    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shared_bytes)));
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  const cudaError_t code =
+      cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(args)...);
+  if (code != cudaSuccess) {
+    const char* name = nullptr;
+    if (cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel)) != cudaSuccess) name = "?";
+    throw CudaError(code, std::string("launch of ") + name + ": " + cudaGetErrorName(code) + ": " +
+                              cudaGetErrorString(code));
+  }
+}
+
+}  // namespace mnist::MNIST_TARGET

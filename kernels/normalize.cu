@@ -1,0 +1,48 @@
+// Bytes to floats: gathers the rows of a batch out of the images, x = u8 * scale, and their labels.
+// One block per row.
+#include "kernels/common.cuh"
+#include "kernels/kernels.h"
+#include "kernels/launch.h"
+
+namespace mnist::MNIST_TARGET {
+
+__global__ void __launch_bounds__(kBlockSize, 1)
+    normalize_kernel(float* x, uint8_t* y, const uint8_t* images, const uint8_t* labels,
+                     const int32_t* permutation, const StepState* state, BatchShape shape) {
+  const int row = blockIdx.x;
+  int64_t source = row;
+  bool real = true;
+  if (state != nullptr) {
+    const int64_t sample = batch_begin(*state, shape.batch) + row;
+    real = row < batch_rows(*state, shape.batch);
+    if (real) source = permutation != nullptr ? permutation[sample] : sample % shape.source_rows;
+  }
+  const float scale = real ? shape.scale : 0.0f;
+  if (!real) source = 0;
+
+  const uint8_t* from = images + source * shape.pixels;
+  float* to = x + int64_t{row} * shape.pixels;
+  if (shape.pixels % 4 == 0) {
+    for (int i = threadIdx.x * 4; i < shape.pixels; i += kBlockSize * 4) {
+      const uchar4 u = *reinterpret_cast<const uchar4*>(from + i);
+      *reinterpret_cast<float4*>(to + i) =
+          make_float4(u.x * scale, u.y * scale, u.z * scale, u.w * scale);
+    }
+  } else {
+    for (int i = threadIdx.x; i < shape.pixels; i += kBlockSize) to[i] = from[i] * scale;
+  }
+  if (threadIdx.x == 0 && y != nullptr) y[row] = real ? labels[source] : 0;
+}
+
+void normalize(float* x, uint8_t* y, const uint8_t* images, const uint8_t* labels,
+               const int32_t* permutation, const StepState* state, const BatchShape& shape,
+               cudaStream_t stream) {
+  CHECK(shape.batch > 0 && shape.pixels > 0 && shape.source_rows > 0);
+  CHECK(state != nullptr || shape.batch <= shape.source_rows);
+  CHECK(x != nullptr && images != nullptr);
+  CHECK((y == nullptr) == (labels == nullptr));
+  launch(normalize_kernel, dim3(unsigned(shape.batch)), dim3(kBlockSize), 0, stream, x, y, images,
+         labels, permutation, state, shape);
+}
+
+}  // namespace mnist::MNIST_TARGET

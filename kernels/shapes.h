@@ -1,0 +1,92 @@
+// Shapes of the operations. Every tensor is row-major: activations NHWC, filters HWIO ([R,S,C,K]),
+// dense weights [in,out], logits [N,classes]. Plain C++: shared by kernels, engine and tests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mnist {
+
+// A 2-d convolution: x [N,H,W,C], w [R,S,C,K], y [N,P,Q,K]. Padding is counted before the first
+// row and column; what lies behind the last one follows from P and Q. Padded values are zero.
+struct ConvShape {
+  int n, h, w, c;
+  int k, r, s;
+  int stride_h, stride_w;
+  int pad_h, pad_w;
+  int p, q;
+
+  constexpr size_t input_size() const { return size_t(n) * h * w * c; }
+  constexpr size_t filter_size() const { return size_t(r) * s * c * k; }
+  constexpr size_t output_size() const { return size_t(n) * p * q * k; }
+};
+
+// Max pooling: x [N,H,W,C], y [N,P,Q,C]. Padded positions never win. At most 256 positions a window,
+// so that the winner's place fits the one-byte code.
+struct PoolShape {
+  int n, h, w, c;
+  int window_h, window_w;
+  int stride_h, stride_w;
+  int pad_h, pad_w;
+  int p, q;
+
+  constexpr size_t input_size() const { return size_t(n) * h * w * c; }
+  constexpr size_t output_size() const { return size_t(n) * p * q * c; }
+};
+
+// A fully connected layer: x [N,in], w [in,out], y [N,out].
+struct DenseShape {
+  int n, in, out;
+
+  constexpr size_t input_size() const { return size_t(n) * in; }
+  constexpr size_t filter_size() const { return size_t(in) * out; }
+  constexpr size_t output_size() const { return size_t(n) * out; }
+};
+
+// Where a batch comes from: `batch` rows of `pixels` bytes out of a source of `source_rows` rows.
+// A pixel value u becomes u * scale.
+struct BatchShape {
+  int batch;
+  int pixels;
+  int source_rows;
+  float scale;
+};
+
+struct AdamParams {
+  float beta1 = 0.9f;
+  float beta2 = 0.999f;
+  float eps = 1e-7f;
+};
+
+// The scalars of a training step that change while a captured graph is replayed; they live in device
+// memory, since a graph freezes the values of its kernels' arguments.
+struct StepState {
+  int64_t iteration;       // Adam updates done since the weights were initialised
+  int64_t epoch_begin;     // what `iteration` was before the first batch of the current epoch
+  int32_t samples;         // training samples in an epoch
+  uint32_t ticket;         // counts the blocks of the running Adam launch; 0 between launches
+  float learning_rate;     // Keras' `learning_rate`
+  float bias_correction;   // sqrt(1-beta2^t) / (1-beta1^t) of the coming update, t = iteration + 1
+};
+
+// First sample of the current batch within its epoch, and how many of `batch` rows are real: the
+// last batch of an epoch may be short, and the rows behind its end are zero.
+constexpr int64_t batch_begin(const StepState& s, int batch) {
+  return (s.iteration - s.epoch_begin) * batch;
+}
+constexpr int batch_rows(const StepState& s, int batch) {
+  const int64_t left = s.samples - batch_begin(s, batch);
+  return left < 0 ? 0 : left < batch ? int(left) : batch;
+}
+
+// Sums over the samples seen since the last reset, kept on the device.
+struct MetricSums {
+  double loss;                 // sum of the samples' cross-entropies
+  int64_t correct;             // samples whose largest logit is the label's
+  int64_t samples;
+  int64_t first_nonfinite;     // number (from 1) of the first batch with a loss that is not finite; 0: none
+  int64_t batches;
+  uint32_t ticket;             // counts the blocks of the running launch; 0 between launches
+};
+
+}  // namespace mnist

@@ -1,0 +1,23 @@
+// What a program may ask of the cpu target beyond CUDA: for tests and for --threads.
+#pragma once
+
+#include <cstdint>
+
+namespace simt {
+
+// The order in which the threads of a block (and the blocks of a grid) get to run between barriers.
+// A kernel without races gives the same bits in all of them.
+enum class ThreadOrder { kAscending, kDescending, kShuffled };
+void set_thread_order(ThreadOrder order, uint64_t seed = 0);
+
+// OS threads that share the blocks of a launch; 0 = one per core of this process's affinity mask.
+void set_os_threads(int count);
+int os_threads();
+
+// The nth cudaMalloc, cudaMallocHost or cudaHostAlloc from now on (1: the next) fails with
+// cudaErrorMemoryAllocation, once; 0 switches that off.
+void fail_allocation(int nth);
+// Allocations made and not freed yet.
+int live_allocations();
+
+}  // namespace simt
