@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cuda_runtime.h>
+#include <thread_tile.cuh>
 
 #include "kernels/check.h"
 #include "kernels/common.cuh"
@@ -166,7 +167,7 @@ __device__ __forceinline__ void gemm(const GemmOutput& out, const SourceA& a, co
   constexpr int kWarpsN = BN / Tile::kWarpN;
   const int thread_row = warp / kWarpsN * Tile::kWarpM + lane / Tile::kLanesN * 4;
   const int thread_col = warp % kWarpsN * Tile::kWarpN + lane % Tile::kLanesN * TN;
-  const auto tile_row = [](int i) { return i / 4 * (4 * Tile::kLanesM) + i % 4; };
+  using Accumulators = ThreadTile<TM, TN, 4 * Tile::kLanesM>;
 
   GemmStage<Tile, BM, kAlongA, SourceA> stage_a(a, block_row);
   GemmStage<Tile, BN, kAlongB, SourceB> stage_b(b, block_col);
@@ -176,7 +177,7 @@ __device__ __forceinline__ void gemm(const GemmOutput& out, const SourceA& a, co
   stage_b.store(Bs[0]);
   __syncthreads();  // every thread wrote buffer 0, every thread reads it
 
-  float acc[TM][TN] = {};
+  Accumulators acc;
   int buffer = 0;
   for (int k0 = k_begin; k0 < k_end; k0 += BK, buffer ^= 1) {
     const bool more = k0 + BK < k_end;
@@ -185,17 +186,8 @@ __device__ __forceinline__ void gemm(const GemmOutput& out, const SourceA& a, co
       stage_b.load(k0 + BK);
     }
 #pragma unroll
-    for (int k = 0; k < BK; ++k) {
-      float frag_b[TN];
-#pragma unroll
-      for (int j = 0; j < TN; ++j) frag_b[j] = Bs[buffer][k][thread_col + j];
-#pragma unroll
-      for (int i = 0; i < TM; ++i) {
-        const float frag_a = As[buffer][k][thread_row + tile_row(i)];
-#pragma unroll
-        for (int j = 0; j < TN; ++j) acc[i][j] = fmaf(frag_a, frag_b[j], acc[i][j]);
-      }
-    }
+    for (int k = 0; k < BK; ++k)
+      acc.add_product(&As[buffer][k][thread_row], &Bs[buffer][k][thread_col]);
     if (more) {
       stage_a.store(As[buffer ^ 1]);
       stage_b.store(Bs[buffer ^ 1]);
@@ -207,8 +199,7 @@ __device__ __forceinline__ void gemm(const GemmOutput& out, const SourceA& a, co
   for (int i = 0; i < TM; ++i) {
 #pragma unroll
     for (int j = 0; j < TN; j += 4)
-      out.store4(block_row + thread_row + tile_row(i), block_col + thread_col + j,
-                 make_float4(acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]));
+      out.store4(block_row + thread_row + acc.row(i), block_col + thread_col + j, acc.at(i, j));
   }
 }
 

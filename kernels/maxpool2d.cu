@@ -13,7 +13,7 @@ void check_shape(const PoolShape& s) {
   CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0 && s.p > 0 && s.q > 0);
   CHECK(s.window_h > 0 && s.window_w > 0 && s.stride_h > 0 && s.stride_w > 0);
   CHECK(int64_t{s.window_h} * s.window_w <= 256);
-  CHECK(s.pad_h >= 0 && s.pad_w >= 0);
+  CHECK(s.pad_h >= 0 && s.pad_h < s.window_h && s.pad_w >= 0 && s.pad_w < s.window_w);
   CHECK(int64_t{s.p - 1} * s.stride_h < int64_t{s.h} + s.pad_h);
   CHECK(int64_t{s.q - 1} * s.stride_w < int64_t{s.w} + s.pad_w);
   constexpr int64_t kLimit = 1 << 30;  // vectors are counted in int
@@ -54,8 +54,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   const int i_begin = max(0, -top), i_end = min(shape.window_h, shape.h - top);
   const int j_begin = max(0, -left), j_end = min(shape.window_w, shape.w - left);
 
-  // A window without any input keeps these.
-  float best[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+  float best[4] = {};
   int place[4] = {};
   bool first = true;
   for (int i = i_begin; i < i_end; ++i) {

@@ -1,0 +1,143 @@
+// cuda-mnist: finds the command, turns every failure into one line and an exit code.
+#include <fmt/format.h>
+#include <hdf5.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "host/cli/options.h"
+#include "host/cli/output.h"
+#include "host/cli/signals.h"
+#include "host/engine.h"
+#include "host/error.h"
+
+namespace mnist::cli {
+namespace {
+
+struct Command {
+  const char* name;
+  const char* purpose;
+  ExitCode (*run)(int argc, char** argv, Results& results);
+};
+
+constexpr std::array<Command, 6> kCommands{{
+    {"train", "train a model, validating after every epoch", run_train},
+    {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
+    {"predict", "recognise the digit in image files", run_predict},
+    {"data", "fetch, verify or locate a data set", run_data},
+    {"doctor", "what works on this machine, and what to do about the rest", run_doctor},
+    {"inspect", "what is in a model file", run_inspect},
+}};
+
+std::string help_text() {
+  std::string text =
+      "cuda-mnist trains a convolutional network on MNIST with hand-written CUDA kernels.\n"
+      "\n"
+      "Examples:\n"
+      "  cuda-mnist train                    100 epochs; writes mnist.h5 and training_log.csv\n"
+      "  cuda-mnist train --epochs 5 --dataset synthetic     without any download\n"
+      "  cuda-mnist evaluate                 how good mnist.h5 is\n"
+      "  cuda-mnist predict seven.png        which digit this is\n"
+      "  cuda-mnist doctor                   when something does not work\n"
+      "\n"
+      "Commands:\n";
+  for (const Command& command : kCommands) {
+    text += fmt::format("  {:<10}{}\n", command.name, command.purpose);
+  }
+  text +=
+      "\n"
+      "  cuda-mnist COMMAND --help shows a command's options; --version what was built.\n"
+      "\n"
+      "Exit codes: 0 ok, 2 usage, 65 bad or corrupt input, 66 input missing, 69 no usable GPU or\n"
+      "network, 70 internal or CUDA fault, 73 cannot create and 74 cannot write output,\n"
+      "130 interrupted, 143 terminated.\n";
+  return text;
+}
+
+std::string version_text() {
+  const std::string cuda = compiled_architectures();
+  return fmt::format("cuda-mnist {}\ncompiler: {} {}\nHDF5: {}.{}.{}\ntargets: {}\n", MNIST_VERSION,
+#ifdef __clang__
+                     "clang", __clang_version__,
+#else
+                     "gcc", __VERSION__,
+#endif
+                     H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE,
+                     cuda.empty() ? "cpu"
+                                  : fmt::format("cuda (toolkit {}, architectures {}), cpu",
+                                                MNIST_CUDA_TOOLKIT, cuda));
+}
+
+const Command* find_command(const std::string& name) {
+  const auto found = std::find_if(kCommands.begin(), kCommands.end(),
+                                  [&](const Command& command) { return name == command.name; });
+  return found == kCommands.end() ? nullptr : &*found;
+}
+
+ExitCode dispatch(int argc, char** argv, Results& results) {
+  if (argc < 2) {
+    message(
+        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, data, doctor, "
+        "inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
+    return ExitCode::kUsage;
+  }
+  std::vector<char*> arguments(argv, argv + argc);
+  std::string name = argv[1];
+  std::string help_flag = "--help";
+  if (name == "--version" || name == "-V" || name == "version") {
+    results.text(version_text());
+    return ExitCode::kOk;
+  }
+  if (name == "--help" || name == "-h" || name == "help") {
+    if (argc == 2) {
+      results.text(help_text());
+      return ExitCode::kOk;
+    }
+    name = argv[2];
+    arguments = {argv[0], argv[2], help_flag.data()};
+  }
+  const Command* command = find_command(name);
+  if (!command) {
+    std::vector<std::string> names;
+    for (const Command& known : kCommands) names.push_back(known.name);
+    const auto meant = closest(name, names);
+    throw Error(ExitCode::kUsage,
+                fmt::format("unknown command '{}'{} See 'cuda-mnist --help'.", name,
+                            meant ? fmt::format(", did you mean '{}'?", *meant) : "."));
+  }
+  arguments.erase(arguments.begin() + 1);
+  arguments.push_back(nullptr);
+  return command->run(static_cast<int>(arguments.size()) - 1, arguments.data(), results);
+}
+
+ExitCode guarded_main(int argc, char** argv) {
+  try {
+    Results results;
+    const ExitCode code = dispatch(argc, argv, results);
+    results.finish();
+    return code;
+  } catch (const Error& error) {
+    message(fmt::format("cuda-mnist: {}", error.what()));
+    return error.code();
+  } catch (const std::bad_alloc&) {
+    message(
+        "cuda-mnist: out of memory. Try a smaller --batch-size, --limit or --arch, or close "
+        "other programs.");
+    return ExitCode::kInternal;
+  } catch (const std::exception& error) {
+    message(fmt::format("cuda-mnist: internal error: {}", error.what()));
+    return ExitCode::kInternal;
+  }
+}
+
+}  // namespace
+}  // namespace mnist::cli
+
+int main(int argc, char** argv) {
+  mnist::cli::prepare_standard_streams();
+  return static_cast<int>(mnist::cli::guarded_main(argc, argv));
+}

@@ -1,0 +1,38 @@
+// training_log.csv: epoch,loss,accuracy,val_loss,val_accuracy; one row per epoch, flushed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace mnist {
+
+struct EpochResult {
+  int64_t epoch = 0;  // from 1
+  double loss = 0, accuracy = 0, val_loss = 0, val_accuracy = 0;
+};
+
+class TrainingLog {
+ public:
+  // Starts a new file with the header, or (resume_bytes > 0) goes on after the first resume_bytes
+  // of an existing one, cutting off what follows. Throws Error: kCannotCreate, kIoError;
+  // kMissingInput if there is no file to go on with, kBadInput if it is shorter than that or is no
+  // such log.
+  TrainingLog(const std::filesystem::path& path, uint64_t resume_bytes);
+  ~TrainingLog();
+  TrainingLog(const TrainingLog&) = delete;
+  TrainingLog& operator=(const TrainingLog&) = delete;
+
+  void append(const EpochResult& row);  // written and flushed; throws Error(kIoError)
+  uint64_t bytes() const;
+
+ private:
+  int fd_ = -1;
+  std::filesystem::path path_;
+  uint64_t bytes_ = 0;
+};
+
+// Shortest decimal digits that read back as the same double, as Python's repr writes them.
+std::string shortest_decimal(double value);
+
+}  // namespace mnist

@@ -1,0 +1,857 @@
+#!/usr/bin/env python3
+"""End-to-end tests of the cuda-mnist binary, standard library only.
+
+    python3 tests/cli/run.py BINARY [--data-dir DIR] [-k PATTERN] [-v]
+
+Everything runs on synthetic digits and small models, so that it takes seconds; with --data-dir (or
+CUDA_MNIST_DATA_DIR) the real MNIST is trained on and evaluated too. Each test has a directory of its
+own, and the processor as device, so that results do not depend on the machine.
+"""
+import argparse
+import csv
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import pty
+import re
+import resource
+import select
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+BINARY = None
+DATA_DIR = None
+TINY = "pool:4,flatten,dense:10"
+DROPOUT = "conv:4x3,pool:4,flatten,dropout:0.3,dense:10"
+HEADER = "epoch,loss,accuracy,val_loss,val_accuracy\n"
+RECIPE = ["--dataset", "synthetic", "--limit", "500", "--batch-size", "64", "--device", "cpu"]
+
+
+def digest(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def pgm(pixels):
+    return b"P5\n28 28\n255\n" + bytes(pixels)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-cli-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.environment = {key: value for key, value in os.environ.items()
+                            if not key.startswith(("LC_", "CUDA_MNIST_", "XDG_"))}
+        self.environment.update(HOME=str(self.dir / "home"), LANG="C.UTF-8", TERM="xterm")
+
+    def run_cli(self, *arguments, code=0, **options):
+        """Runs the binary in the test's directory and checks its exit code and its manners."""
+        options.setdefault("env", self.environment)
+        options.setdefault("cwd", self.dir)
+        options.setdefault("stdout", subprocess.PIPE)
+        done = subprocess.run([BINARY, *map(str, arguments)], stderr=subprocess.PIPE, text=True,
+                              timeout=600, **options)
+        context = f"{shlex.join(map(str, done.args))}\n{done.stdout}\n{done.stderr}"
+        self.assertEqual(done.returncode, code, context)
+        if code:
+            lines = done.stderr.strip().splitlines()
+            self.assertTrue(lines, context)
+            self.assertNotIn("internal error", done.stderr, context)
+        self.assertEqual(self.temporaries(), [], context)
+        return done
+
+    def train(self, *arguments, code=0, arch=TINY, **options):
+        return self.run_cli("train", "--arch", arch, *RECIPE, *arguments, code=code, **options)
+
+    def error(self, *arguments, code, contains, **options):
+        """The last line of standard error is one clear message."""
+        done = self.run_cli(*arguments, code=code, **options)
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("cuda-mnist: "), done.stderr)
+        self.assertRegex(last, contains)
+        self.assertEqual(done.stdout or "", "", "no partial output")
+        return done
+
+    def temporaries(self):
+        return [p.name for p in self.dir.rglob("*") if p.name.endswith((".tmp", ".part"))]
+
+    def files(self):
+        return sorted(p.name for p in self.dir.iterdir() if p.name != "home")
+
+    def path(self, name):
+        return self.dir / name
+
+    def text(self, name):
+        return self.path(name).read_text()
+
+    def inspect(self, name="mnist.h5"):
+        return json.loads(self.run_cli("inspect", name, "--json").stdout)
+
+
+class Help(Case):
+    def test_help_and_version(self):
+        help_text = self.run_cli("--help").stdout
+        self.assertIn("Examples:", help_text.split("Commands:")[0])
+        for command in ["train", "evaluate", "predict", "data", "doctor", "inspect"]:
+            self.assertIn(f"\n  {command}", help_text)
+            own = self.run_cli(command, "--help").stdout
+            self.assertLess(own.index("Examples:"), own.index("Options:"))
+            self.assertEqual(own, self.run_cli("help", command).stdout)
+            for line in own.splitlines():
+                self.assertLessEqual(len(line), 100, line)
+        version = self.run_cli("--version").stdout.splitlines()
+        self.assertRegex(version[0], r"^cuda-mnist \d+\.\d+\.\d+$")
+        self.assertTrue(any(line.startswith("targets: ") and "cpu" in line for line in version))
+
+    def test_train_help_has_the_seed_recipe(self):
+        text = self.run_cli("train", "--help").stdout
+        for default in ["[100]", "[128]", "[0.001]", "[mnist.h5]", "[training_log.csv]", "[mnist]"]:
+            self.assertIn(default, text)
+
+    def test_no_arguments(self):
+        done = self.run_cli(code=2)
+        self.assertEqual(done.stdout, "")
+        self.assertIn("cuda-mnist train", done.stderr)
+
+    def test_usage_errors(self):
+        cases = [
+            (["trian"], "did you mean 'train'"),
+            (["frobnicate"], "unknown command 'frobnicate'"),
+            (["train", "--epoch", "3"], "did you mean --epochs"),
+            (["train", "extra"], "unexpected argument 'extra'"),
+            (["train", "--epochs", "-1"], "--epochs"),
+            (["train", "--epochs", "1e3"], "--epochs"),
+            (["train", "--epochs", "99999999999999999999"], "--epochs"),
+            (["train", "--epochs"], "--epochs"),
+            (["train", "--batch-size", "0"], "--batch-size"),
+            (["train", "--limit", "0"], "--limit"),
+            (["train", "--seed", "-1"], "--seed"),
+            (["train", "--seed", "18446744073709551616"], "--seed"),
+            (["train", "--threads", "-2"], "--threads"),
+            (["train", "--learning-rate", "0"], "--learning-rate"),
+            (["train", "--learning-rate", "nan"], "--learning-rate"),
+            (["train", "--learning-rate", "inf"], "--learning-rate"),
+            (["train", "--learning-rate", "0,001"], "--learning-rate"),
+            (["train", "--learning-rate", "-1"], "--learning-rate"),
+            (["train", "--backend", "other"], "--backend.*one of: native"),
+            (["train", "--math", "fp8"], "--math.*one of: fp32"),
+            (["train", "--device", "tpu"], "--device.*auto, cuda, cpu"),
+            (["train", "--dataset", "cifar"], "--dataset.*synthetic"),
+            (["train", "--shuffle", "maybe"], "--shuffle.*on, off"),
+            (["train", "--data", "mmap"], "--data.*stream, resident"),
+            (["train", "--profile-steps", "5:5"], "--profile-steps"),
+            (["train", "--profile-steps", "x:9"], "--profile-steps"),
+            (["train", "--arch", "conv:32x3,dens:10"], "dens"),
+            (["train", "--arch", "conv:32x30,flatten,dense:10"], "conv"),
+            (["train", "--arch", "flatten,dense:5"], "5 units"),
+            (["train", "--arch", ""], ""),
+            (["train", "--out", "x", "--log", "./x"], "same file"),
+            (["train", "--init", "a.h5", "--resume", "b.h5"], "--init.*--resume"),
+            (["predict"], "IMAGE"),
+            (["inspect"], "FILE"),
+            (["data"], "ACTION"),
+            (["data", "burn"], "fetch, verify, path"),
+            (["evaluate", "--limit", "0"], "--limit"),
+        ]
+        for arguments, contains in cases:
+            with self.subTest(arguments=arguments):
+                self.error(*arguments, code=2, contains=contains)
+                self.assertEqual(self.files(), [])
+
+
+class Train(Case):
+    def test_files_log_and_summary(self):
+        done = self.train("--epochs", "2")
+        self.assertEqual(self.files(), ["mnist.h5", "training_log.csv"])
+        self.assertIn("val_accuracy", done.stdout)
+        self.assertIn("seed 1", done.stdout)
+        self.assertIn(digest(self.path("mnist.h5")), done.stdout)
+        epochs = [line for line in done.stderr.splitlines() if line.startswith("Epoch ")]
+        self.assertEqual(len(epochs), 2)
+        self.assertNotIn("\r", done.stderr)
+        self.assertNotIn("\x1b", done.stderr)
+        self.assertTrue(self.text("training_log.csv").startswith(HEADER))
+        rows = list(csv.DictReader(self.text("training_log.csv").splitlines()))
+        self.assertEqual([row["epoch"] for row in rows], ["1", "2"])
+        self.assertLess(float(rows[1]["loss"]), float(rows[0]["loss"]))
+        for row in rows:
+            for key in ["accuracy", "val_accuracy"]:
+                self.assertTrue(0 <= float(row[key]) <= 1)
+
+    def test_json(self):
+        done = self.train("--epochs", "3", "--json", "--seed", "7")
+        *epochs, summary = map(json.loads, done.stdout.splitlines())
+        self.assertEqual(len(epochs), 3)
+        rows = list(csv.DictReader(self.text("training_log.csv").splitlines()))
+        for number, (epoch, row) in enumerate(zip(epochs, rows), 1):
+            self.assertEqual(list(epoch), ["epoch", "loss", "accuracy", "val_loss", "val_accuracy",
+                                           "train_seconds", "seconds"])
+            self.assertEqual(epoch["epoch"], number)
+            for key in ["loss", "accuracy", "val_loss", "val_accuracy"]:
+                self.assertEqual(epoch[key], float(row[key]))
+                value = struct.unpack("f", struct.pack("f", epoch[key]))[0]
+                self.assertEqual(value, epoch[key], "a float32 value")
+            self.assertTrue(0 < epoch["train_seconds"] <= epoch["seconds"])
+        for key in ["loss", "accuracy", "val_loss", "val_accuracy"]:
+            self.assertEqual(summary[key], epochs[-1][key])
+        self.assertEqual(summary["finished"], True)
+        self.assertEqual(summary["epochs"], 3)
+        self.assertEqual(summary["seed"], 7)
+        self.assertEqual(summary["device"], "cpu")
+        self.assertEqual(summary["steps"], 3 * math.ceil(500 / 64))
+        self.assertEqual(summary["parameters"], 49 * 10 + 10)
+        self.assertEqual(summary["model"], "mnist.h5")
+        self.assertEqual(summary["sha256"], digest(self.path("mnist.h5")))
+
+    def test_zero_epochs(self):
+        self.train("--epochs", "0")
+        self.assertEqual(self.text("training_log.csv"), HEADER)
+        training = self.inspect()["training"]
+        self.assertEqual((training["epoch"], training["iteration"]), (0, 0))
+        self.train("--epochs", "2", "--out", "direct.h5", "--log", "direct.csv")
+        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu")
+        self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("direct.h5")))
+        self.assertEqual(self.text("training_log.csv"), self.text("direct.csv"))
+
+    def test_repeat_threads_and_data_path_are_bit_equal(self):
+        runs = {"a": [], "b": [], "c": ["--threads", "1"], "d": ["--threads", "3"],
+                "e": ["--data", "resident"]}
+        for name, options in runs.items():
+            self.train("--epochs", "2", "--out", f"{name}.h5", "--log", f"{name}.csv", *options,
+                       arch=DROPOUT)
+        self.assertEqual(len({digest(self.path(f"{name}.h5")) for name in runs}), 1)
+        self.assertEqual(len({self.text(f"{name}.csv") for name in runs}), 1)
+        self.train("--epochs", "2", "--out", "s.h5", "--log", "s.csv", "--seed", "2", arch=DROPOUT)
+        self.assertNotEqual(self.text("s.csv"), self.text("a.csv"))
+
+    def test_later_options_win(self):
+        self.train("--epochs", "9", "--epochs", "1")
+        self.assertEqual(len(self.text("training_log.csv").splitlines()), 2)
+
+    def test_init(self):
+        self.train("--epochs", "2", "--out", "base.h5")
+        done = self.run_cli("train", "--init", "base.h5", *RECIPE, "--epochs", "1", "--json")
+        first = json.loads(done.stdout.splitlines()[0])
+        base = list(csv.DictReader(self.text("training_log.csv").splitlines()))
+        self.assertEqual(self.inspect()["arch"], TINY)
+        self.assertEqual(self.inspect()["training"]["epoch"], 1)
+        self.assertEqual(len(base), 1, "a new log")
+        self.assertLess(first["loss"], 2.0, "trained weights")
+        self.error("train", "--init", "base.h5", "--arch", "flatten,dense:10", *RECIPE, code=2,
+                   contains="--arch.*contradicts")
+        self.train("--init", "base.h5", "--epochs", "1")  # the same --arch is no contradiction
+
+    def test_interrupted_log_of_an_older_run_survives_failures(self):
+        self.train("--epochs", "1")
+        before = digest(self.path("mnist.h5")), self.text("training_log.csv")
+        self.error("train", "--data-dir", "nowhere", code=66, contains="nowhere")
+        self.error("train", *RECIPE, "--arch", TINY, "--learning-rate", "1e38", code=70,
+                   contains="NaN in epoch 1, step")
+        self.assertEqual(before, (digest(self.path("mnist.h5")), self.text("training_log.csv")))
+
+    def test_nan_keeps_the_last_good_file(self):
+        # Small steps at first, then a file whose run goes wild.
+        self.train("--epochs", "1")
+        good = digest(self.path("mnist.h5"))
+        done = self.run_cli("train", "--init", "mnist.h5", *RECIPE, "--learning-rate", "3e38",
+                            "--epochs", "3", "--json", code=70)
+        self.assertRegex(done.stderr, r"epoch \d+, step \d+ of 8")
+        self.assertIn("--learning-rate", done.stderr)
+        self.assertEqual(digest(self.path("mnist.h5")), good)
+
+    def test_no_stdin(self):
+        self.train("--epochs", "1", stdin=subprocess.DEVNULL)
+        self.train("--epochs", "1", preexec_fn=lambda: os.close(0))
+
+    def test_closed_streams_do_not_harm_the_files(self):
+        def close_all():
+            for fd in (0, 1, 2):
+                os.close(fd)
+        self.train("--epochs", "1", "--out", "good.h5", "--log", "good.csv")
+        done = subprocess.run([BINARY, "train", "--arch", TINY, *RECIPE, "--epochs", "1"],
+                              cwd=self.dir, env=self.environment, preexec_fn=close_all, timeout=600)
+        self.assertEqual(done.returncode, 74, "the summary could not be written")
+        self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("good.h5")))
+        self.assertEqual(self.text("training_log.csv"), self.text("good.csv"))
+
+    def test_full_stdout(self):
+        with open("/dev/full", "w") as full:
+            done = self.train("--epochs", "1", "--json", stdout=full, code=74)
+        self.assertIn("standard output", done.stderr)
+        self.assertEqual(self.inspect()["training"]["epoch"], 1)
+
+    def test_reader_that_goes_away(self):
+        line = shlex.join([BINARY, "train", "--arch", TINY, *RECIPE, "--epochs", "20", "--json"])
+        done = subprocess.run(["bash", "-c", f"{line} | head -1; exit ${{PIPESTATUS[0]}}"],
+                              cwd=self.dir, env=self.environment, capture_output=True, text=True,
+                              timeout=600)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["epoch"], 1)
+        self.assertEqual(self.inspect()["training"]["epoch"], 20, "training went on")
+
+    def test_locale(self):
+        locales = subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout.split()
+        german = next((name for name in locales if name.startswith("de_DE")), "de_DE.UTF-8")
+        self.train("--epochs", "1", "--out", "a.h5", "--log", "a.csv")
+        for name in ["C", german]:
+            self.train("--epochs", "1", "--out", "b.h5", "--log", "b.csv", "--learning-rate",
+                       "0.001", env={**self.environment, "LC_ALL": name, "LANG": name})
+            self.assertEqual(self.text("a.csv"), self.text("b.csv"))
+
+    def test_peak_memory(self):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        self.run_cli("train", "--dataset", "synthetic", "--arch", "pool:7,flatten,dense:10",
+                     "--epochs", "1", "--device", "cpu")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        self.assertLessEqual(max(before, after), 600 * 1024, "KiB, over all children so far")
+
+
+class Resume(Case):
+    def straight(self, epochs, arch=DROPOUT, *options):
+        self.train("--epochs", epochs, "--out", "straight.h5", "--log", "straight.csv", *options,
+                   arch=arch)
+
+    def assert_equal_to_straight(self):
+        self.assertEqual(self.text("training_log.csv"), self.text("straight.csv"))
+        self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("straight.h5")))
+
+    def test_two_and_two_is_four(self):
+        self.straight(4)
+        self.train("--epochs", "2", arch=DROPOUT)
+        done = self.run_cli("train", "--resume", "mnist.h5", "--epochs", "4", "--device", "cpu",
+                            "--json")
+        self.assertEqual([json.loads(line).get("epoch") for line in done.stdout.splitlines()],
+                         [3, 4, None])
+        self.assert_equal_to_straight()
+
+    def test_every_epoch(self):
+        self.straight(3)
+        for epochs in range(1, 4):
+            first = ["--resume", "mnist.h5", "--device", "cpu"]
+            if epochs == 1:
+                first = ["--arch", DROPOUT, *RECIPE]
+            self.run_cli("train", *first, "--epochs", epochs)
+        self.assert_equal_to_straight()
+
+    def test_elsewhere(self):
+        self.straight(2)
+        self.train("--epochs", "1", arch=DROPOUT)
+        before = digest(self.path("mnist.h5"))
+        shutil.copy(self.path("training_log.csv"), self.path("copy.csv"))
+        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--out", "next.h5", "--log",
+                     "copy.csv", "--device", "cpu", "--threads", "2", "--data", "resident")
+        self.assertEqual(digest(self.path("mnist.h5")), before)
+        self.assertEqual(digest(self.path("next.h5")), digest(self.path("straight.h5")))
+        self.assertEqual(self.text("copy.csv"), self.text("straight.csv"))
+
+    def test_crash_between_log_and_model(self):
+        self.straight(3)
+        self.train("--epochs", "2", arch=DROPOUT)
+        with open(self.path("training_log.csv"), "a") as log:
+            log.write("3,0.5,0.5,0.5,0.5\n4,0.1")
+        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "3", "--device", "cpu")
+        self.assert_equal_to_straight()
+
+    def test_lost_log(self):
+        self.train("--epochs", "1")
+        self.path("training_log.csv").unlink()
+        done = self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu")
+        self.assertIn("training_log.csv is not there", done.stderr)
+        lines = self.text("training_log.csv").splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertTrue(lines[1].startswith("2,"))
+
+    def test_damaged_log(self):
+        self.train("--epochs", "2")
+        before = digest(self.path("mnist.h5"))
+        self.path("training_log.csv").write_text(HEADER)
+        self.error("train", "--resume", "mnist.h5", "--epochs", "3", "--device", "cpu", code=65,
+                   contains="training_log.csv")
+        self.assertEqual(digest(self.path("mnist.h5")), before)
+
+    def test_contradictions(self):
+        self.train("--epochs", "1")
+        resume = ["train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu"]
+        for option, value in [("--seed", "2"), ("--batch-size", "32"), ("--learning-rate", "0.1"),
+                              ("--shuffle", "off"), ("--limit", "400"), ("--dataset", "mnist"),
+                              ("--arch", "flatten,dense:10")]:
+            with self.subTest(option=option):
+                self.error(*resume, option, value, code=2, contains=f"{option} .*contradicts")
+        self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2, contains="1 epochs")
+        # The same values are welcome.
+        self.run_cli(*resume, "--seed", "1", "--batch-size", "64", "--learning-rate", "1e-3",
+                     "--shuffle", "on", "--limit", "500", "--dataset", "synthetic", "--arch", TINY)
+
+    def test_missing_and_foreign(self):
+        self.error("train", "--resume", "no.h5", code=66, contains="no.h5")
+        self.path("bad.h5").write_bytes(b"not HDF5 at all")
+        self.error("train", "--resume", "bad.h5", code=65, contains="bad.h5")
+
+
+class Signals(Case):
+    def start(self, *arguments, **options):
+        process = subprocess.Popen([BINARY, "train", "--arch", DROPOUT, *RECIPE, "--limit", "2000",
+                                    *arguments],
+                                   cwd=self.dir, env=self.environment, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, **options)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.kill)
+        return process
+
+    def stop(self, process, how, after):
+        """Sends the signal some time after the first epoch."""
+        process.stdout.readline()
+        time.sleep(after)
+        process.send_signal(how)
+        stdout, stderr = process.communicate(timeout=60)
+        return stdout, stderr
+
+    def check_resume(self, how, code):
+        # Interrupted three times, wherever it happens to be, then finished: as if never stopped.
+        arguments = ["--epochs", "30", "--json"]
+        process = self.start(*arguments)
+        stops = 0
+        for after in (0.0, 0.02, 0.05):
+            _, stderr = self.stop(process, how, after)
+            self.assertIn(process.returncode, (0, code), stderr)
+            self.assertEqual(self.temporaries(), [])
+            if process.returncode == 0:
+                break
+            stops += 1
+            command = stderr.rstrip().splitlines()[-1].strip()
+            self.assertTrue(command.startswith(f"{BINARY} train --resume mnist.h5 --epochs 30"),
+                            stderr)
+            self.assertIn("--json", command)
+            process = subprocess.Popen(shlex.split(command), cwd=self.dir, env=self.environment,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.communicate(timeout=600)
+        self.assertEqual(process.returncode, 0)
+        self.assertGreater(stops, 0, "too fast to be interrupted")
+        self.run_cli("train", "--arch", DROPOUT, *RECIPE, "--limit", "2000", "--epochs", "30",
+                     "--out", "straight.h5", "--log", "straight.csv")
+        self.assertEqual(self.text("training_log.csv"), self.text("straight.csv"))
+        self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("straight.h5")))
+
+    def test_sigint(self):
+        self.check_resume(signal.SIGINT, 130)
+
+    def test_sigterm(self):
+        self.check_resume(signal.SIGTERM, 143)
+
+    def test_sighup(self):
+        process = self.start("--epochs", "100000", "--json")
+        _, stderr = self.stop(process, signal.SIGHUP, 0)
+        self.assertEqual(process.returncode, 143, stderr)
+
+    def test_mid_epoch(self):
+        # One long epoch: the stop is certainly inside of it.
+        process = self.start("--epochs", "2", "--limit", "60000", "--batch-size", "1")
+        deadline = time.monotonic() + 60
+        line = ""
+        while "training images" not in line and time.monotonic() < deadline:
+            line = process.stderr.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, stderr)
+        self.assertLess(time.monotonic() - begin, 10)
+        training = self.inspect()["training"]
+        self.assertEqual(training["epoch"], 0)
+        self.assertGreater(training["batch"], 0)
+        self.assertEqual(training["iteration"], training["batch"])
+        self.assertEqual(self.text("training_log.csv"), HEADER)
+
+    def test_second_signal_ends_at_once(self):
+        process = self.start("--epochs", "100000", "--json")
+        process.stdout.readline()
+        for _ in range(100):
+            if process.poll() is not None:
+                break
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(self.temporaries(), [])
+        self.inspect()  # old or new, but whole
+
+    def test_nohup(self):
+        process = self.start("--epochs", "3", "--json",
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        self.stop(process, signal.SIGHUP, 0)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(self.inspect()["training"]["epoch"], 3)
+
+    def test_kill_leaves_a_whole_file(self):
+        for after in range(8):
+            process = self.start("--epochs", "100000", "--json")
+            process.stdout.readline()
+            time.sleep(0.004 * after)
+            process.kill()
+            process.wait()
+            training = self.inspect()["training"]
+            self.assertGreaterEqual(training["epoch"], 1)
+            self.run_cli("train", "--resume", "mnist.h5", "--epochs", training["epoch"] + 1,
+                         "--device", "cpu")
+
+
+class Outputs(Case):
+    @unittest.skipIf(os.geteuid() == 0, "root may write anywhere")
+    def test_read_only_directory(self):
+        self.path("ro").mkdir(mode=0o555)
+        self.error("train", "--out", "ro/mnist.h5", *RECIPE, code=73, contains="ro/mnist.h5")
+        self.error("train", "--log", "ro/log.csv", *RECIPE, code=73, contains="ro/log.csv")
+
+    def test_impossible_outputs_are_found_before_training(self):
+        self.path("folder").mkdir()
+        self.path("file").write_text("")
+        for option in ["--out", "--log"]:
+            for target in ["folder", "nowhere/x", "file/x", "/dev/full"]:
+                with self.subTest(option=option, target=target):
+                    self.error("train", option, target, *RECIPE, code=73,
+                               contains=re.escape(target))
+        self.assertEqual(self.files(), ["file", "folder"])
+
+    def test_special_targets(self):
+        self.train("--epochs", "1", "--log", "/dev/null")
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+
+    def test_full_disk(self):
+        # A limit on the size of files stands in for a full disk: the old model survives.
+        self.train("--epochs", "1")
+        before = digest(self.path("mnist.h5"))
+        size = self.path("mnist.h5").stat().st_size
+        for limit in (0, 100, size // 2, size - 1):
+            with self.subTest(limit=limit):
+                done = self.train("--epochs", "2", code=None, preexec_fn=lambda: resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (limit, limit)))
+                self.assertIn(done.returncode, (73, 74), done.stderr)
+                self.assertRegex(done.stderr.splitlines()[-1], r"mnist\.h5|training_log\.csv")
+                self.assertEqual(digest(self.path("mnist.h5")), before)
+        self.train("--epochs", "1", preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size, size)))
+
+    def run_cli(self, *arguments, code=0, **options):
+        if code is not None:
+            return super().run_cli(*arguments, code=code, **options)
+        return subprocess.run([BINARY, *map(str, arguments)], env=self.environment, cwd=self.dir,
+                              capture_output=True, text=True, timeout=600, **options)
+
+    def test_odd_names(self):
+        out, log = "a model's \"name\" $x.h5", "l\u00f6g.csv"
+        self.train("--epochs", "1", "--out", out, "--log", log)
+        self.assertEqual(self.files(), sorted([out, log]))
+        done = self.run_cli("inspect", out, "--json")
+        self.assertEqual(json.loads(done.stdout)["file"], out)
+
+
+class Terminal(Case):
+    def run_on_terminal(self, *arguments, columns=80, **environment):
+        """Standard error is a pseudo-terminal; returns what it was sent."""
+        primary, secondary = pty.openpty()
+        fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen(
+            [BINARY, "train", "--arch", TINY, *RECIPE, "--limit", "20000", "--epochs", "2",
+             *arguments], cwd=self.dir, env={**self.environment, **environment},
+            stdout=subprocess.DEVNULL, stderr=secondary)
+        os.close(secondary)
+        text = b""
+        while True:
+            if not select.select([primary], [], [], 60)[0]:
+                break
+            try:
+                part = os.read(primary, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            text += part
+        os.close(primary)
+        self.assertEqual(process.wait(timeout=60), 0, text)
+        return text.decode()
+
+    def test_bar(self):
+        text = self.run_on_terminal("--batch-size", "8", columns=120)
+        self.assertIn("Epoch 1/2", text)
+        self.assertIn("2500/2500", text)
+        self.assertIn("\u2501" * 20, text)
+        self.assertIn("\r", text)
+        self.assertIn("val_accuracy: ", text)
+
+    def test_no_color(self):
+        text = self.run_on_terminal(NO_COLOR="1")
+        self.assertIn("\u2501", text)
+        self.assertNotIn("\x1b", text)
+
+    def test_dumb(self):
+        text = self.run_on_terminal(TERM="dumb")
+        self.assertNotIn("\u2501", text)
+        self.assertNotIn("\x1b", text)
+        self.assertEqual(text.replace("\r\n", "\n").count("\r"), 0)
+        self.assertEqual(len(re.findall(r"(?m)^Epoch ", text)), 2)
+
+    def test_narrow(self):
+        text = self.run_on_terminal("--batch-size", "4", columns=30)
+        for line in re.sub(r"\x1b\[[0-9;]*m", "", text).split("\r"):
+            if re.match(r" *\d+/\d+ ", line) and "val_" not in line:
+                self.assertLessEqual(len(line), 29, repr(line))
+
+
+class Models(Case):
+    def test_inspect(self):
+        self.train("--epochs", "1", arch=DROPOUT)
+        text = self.run_cli("inspect", "mnist.h5").stdout
+        self.assertIn("cuda-mnist", text)
+        self.assertIn("(verified)", text)
+        self.assertIn("conv2d", text)
+        found = self.inspect()
+        self.assertEqual(found["arch"], DROPOUT)
+        self.assertEqual(found["input"], [28, 28, 1])
+        self.assertEqual([layer["name"] for layer in found["layers"]],
+                         ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"])
+        self.assertEqual(found["layers"][0]["parameters"], {"kernel": [3, 3, 1, 4], "bias": [4]})
+        self.assertEqual(found["parameters"],
+                         sum(math.prod(shape) for layer in found["layers"]
+                             for shape in layer["parameters"].values()))
+        self.assertTrue(found["checksum_verified"])
+        self.assertEqual(found["training"]["learning_rate"], 0.001)
+        self.assertEqual(found["training"]["log_bytes"],
+                         self.path("training_log.csv").stat().st_size)
+
+    def test_damaged_models(self):
+        self.train("--epochs", "1")
+        good = self.path("mnist.h5").read_bytes()
+        flipped = bytearray(good)
+        flipped[len(good) // 2] ^= 16
+        bad = {"empty.h5": b"", "text.h5": b"hello\n", "half.h5": good[:len(good) // 2],
+               "short.h5": good[:-1], "flipped.h5": bytes(flipped)}
+        for name, content in bad.items():
+            self.path(name).write_bytes(content)
+            for command in (["evaluate", "--dataset", "synthetic", "--model", name],
+                            ["predict", "--model", name, name], ["inspect", name],
+                            ["train", "--init", name], ["train", "--resume", name]):
+                with self.subTest(command=command):
+                    self.error(*command, code=65, contains=re.escape(name))
+        for command in (["evaluate", "--model", "no.h5"], ["predict", "x.png"],
+                        ["inspect", "no.h5"], ["evaluate", "--model", "."]):
+            if command[0] == "predict":
+                command += ["--model", "no.h5"]
+            code = 65 if command[-1] == "." else 66
+            with self.subTest(command=command):
+                self.error(*command, code=code, contains=re.escape(command[-1]))
+
+
+class Evaluate(Case):
+    def test_json_and_text(self):
+        done = self.train("--epochs", "3", "--json")
+        last = json.loads(done.stdout.splitlines()[-2])
+        found = json.loads(self.run_cli("evaluate", "--dataset", "synthetic", "--device", "cpu",
+                                        "--json").stdout)
+        self.assertEqual(found["loss"], last["val_loss"])
+        self.assertEqual(found["accuracy"], last["val_accuracy"])
+        self.assertEqual(found["samples"], 10000)
+        confusion = found["confusion"]
+        self.assertEqual([len(row) for row in confusion], [10] * 10)
+        self.assertEqual(sum(map(sum, confusion)), 10000)
+        hits = sum(confusion[c][c] for c in range(10))
+        self.assertAlmostEqual(hits / 10000, found["accuracy"], delta=1e-4)
+        self.assertEqual(len(found["per_class"]), 10)
+        for c, scores in enumerate(found["per_class"]):
+            column = sum(row[c] for row in confusion)
+            self.assertEqual(scores["support"], sum(confusion[c]))
+            self.assertAlmostEqual(scores["recall"], confusion[c][c] / scores["support"])
+            self.assertAlmostEqual(scores["precision"], confusion[c][c] / column if column else 0)
+            both = scores["precision"] + scores["recall"]
+            self.assertAlmostEqual(
+                scores["f1"], 2 * scores["precision"] * scores["recall"] / both if both else 0)
+        text = self.run_cli("evaluate", "--dataset", "synthetic", "--device", "cpu").stdout
+        self.assertIn(f"accuracy: {found['accuracy']:.4f}", text)
+        self.assertIn("Confusion", text)
+        self.assertIn("precision", text)
+
+    def test_limit(self):
+        self.train("--epochs", "1")
+        for limit, samples in ((1, 1), (123, 123), (99999, 10000)):
+            found = json.loads(self.run_cli("evaluate", "--dataset", "synthetic", "--device", "cpu",
+                                            "--limit", limit, "--json").stdout)
+            self.assertEqual(found["samples"], samples)
+            self.assertEqual(sum(map(sum, found["confusion"])), samples)
+
+
+class Predict(Case):
+    def setUp(self):
+        super().setUp()
+        self.train("--epochs", "1")
+        self.path("one.pgm").write_bytes(
+            pgm(255 if 12 <= i % 28 <= 14 and 4 <= i // 28 <= 23 else 0 for i in range(784)))
+        self.path("blank.pgm").write_bytes(pgm([0] * 784))
+
+    def test_json_and_text(self):
+        found = json.loads(self.run_cli("predict", "one.pgm", "blank.pgm", "one.pgm", "--device",
+                                        "cpu", "--json").stdout)
+        self.assertEqual([item["file"] for item in found], ["one.pgm", "blank.pgm", "one.pgm"])
+        for item in found:
+            self.assertEqual(list(item), ["file", "digit", "probabilities"])
+            self.assertEqual(len(item["probabilities"]), 10)
+            self.assertAlmostEqual(sum(item["probabilities"]), 1, places=5)
+            self.assertEqual(item["digit"], item["probabilities"].index(max(item["probabilities"])))
+        self.assertEqual(found[0]["probabilities"], found[2]["probabilities"])
+        lines = self.run_cli("predict", "one.pgm", "blank.pgm", "--device", "cpu").stdout
+        self.assertEqual(len(lines.splitlines()), 2)
+        self.assertTrue(lines.startswith(f"one.pgm: {found[0]['digit']} "))
+
+    def test_unreadable_images(self):
+        self.path("text.png").write_text("no picture")
+        done = self.run_cli("predict", "text.png", "one.pgm", "--device", "cpu", "--json", code=65)
+        self.assertEqual([item["file"] for item in json.loads(done.stdout)], ["one.pgm"])
+        self.assertIn("text.png", done.stderr)
+        done = self.run_cli("predict", "gone.png", "one.pgm", "text.png", "--device", "cpu",
+                            code=66)
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+        done = self.run_cli("predict", "gone.png", "--json", code=66)
+        self.assertEqual(json.loads(done.stdout), [])
+
+    def test_full_stdout(self):
+        with open("/dev/full", "w") as full:
+            self.run_cli("predict", "one.pgm", "--device", "cpu", stdout=full, code=74)
+
+
+class Data(Case):
+    def test_path(self):
+        self.assertEqual(self.run_cli("data", "path").stdout,
+                         f"{self.dir}/home/.cache/cuda-mnist\n")
+        env = {**self.environment, "CUDA_MNIST_DATA_DIR": "/somewhere"}
+        self.assertEqual(self.run_cli("data", "path", env=env).stdout, "/somewhere\n")
+        env = {**self.environment, "XDG_CACHE_HOME": "/xdg"}
+        found = json.loads(self.run_cli("data", "path", "--json", env=env).stdout)
+        self.assertEqual(found, {"dataset": "mnist", "directory": "/xdg/cuda-mnist"})
+
+    def test_verify(self):
+        self.path("empty").mkdir()
+        done = self.run_cli("data", "verify", "--data-dir", "empty", "--json", code=None)
+        self.assertEqual(done.returncode, 66, done.stderr)
+        found = json.loads(done.stdout)
+        self.assertFalse(found["ok"])
+        self.assertEqual(len(found["files"]), 4)
+        self.path("empty/t10k-labels-idx1-ubyte").write_bytes(b"<html>")
+        self.path("empty/t10k-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b")
+        done = self.run_cli("data", "verify", "--data-dir", "empty", code=None)
+        self.assertIn(done.returncode, (65, 66))
+        self.assertEqual(len(done.stdout.splitlines()), 4)
+        self.run_cli("data", "verify", "--dataset", "synthetic")
+
+    run_cli = Outputs.run_cli
+
+    def test_bad_sets(self):
+        self.path("bad").mkdir()
+        self.error("train", "--data-dir", "bad", code=66, contains="--data-dir|data fetch")
+        self.error("evaluate", "--model", "no.h5", "--data-dir", "bad", code=66, contains="no.h5")
+        for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3",
+                     "t10k-labels-idx1"):
+            self.path(f"bad/{name}-ubyte").write_bytes(
+                struct.pack(">IIII", 0x803, 0x7FFFFFFF, 0x7FFFFFFF, 28))
+        self.error("train", "--data-dir", "bad", code=65, contains="bad/")
+        self.assertEqual(self.files(), ["bad"])
+
+
+class Doctor(Case):
+    def test_doctor(self):
+        text = self.run_cli("doctor").stdout
+        self.assertIn("cpu target", text)
+        self.assertIn("hdf5", text)
+        found = json.loads(self.run_cli("doctor", "--json").stdout)
+        self.assertTrue(found["ok"])
+        checks = {check["name"]: check for check in found["checks"]}
+        self.assertTrue(checks["cpu target"]["ok"])
+        for check in checks.values():
+            self.assertTrue(check["detail"])
+
+    def test_hostile_environment(self):
+        (self.path("file")).write_text("")
+        for change in ({"CUDA_MNIST_DATA_DIR": str(self.path("file"))}, {"HOME": "/nonexistent"},
+                       {"XDG_CACHE_HOME": "relative"}, {"CUDA_VISIBLE_DEVICES": ""}):
+            with self.subTest(change=change):
+                self.run_cli("doctor", env={**self.environment, **change})
+        self.run_cli("doctor", env={})
+
+    def test_cuda_that_is_not_there(self):
+        env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
+        done = self.run_cli("train", "--device", "cuda", *RECIPE[:-2], code=69, env=env)
+        self.assertIn("--device cuda", done.stderr)
+        self.assertEqual(self.files(), [])
+        done = self.run_cli("train", "--arch", TINY, *RECIPE[:-2], "--epochs", "1", env=env)
+        self.assertIn("Computing on the processor: ", done.stderr)
+
+
+class RealMnist(Case):
+    def setUp(self):
+        super().setUp()
+        if not DATA_DIR:
+            self.skipTest("no --data-dir and no CUDA_MNIST_DATA_DIR")
+
+    def test_train_evaluate_predict(self):
+        self.run_cli("data", "verify", "--data-dir", DATA_DIR)
+        done = self.run_cli("train", "--data-dir", DATA_DIR, "--limit", "10000", "--epochs", "2",
+                            "--arch", "conv:8x5,pool:2,flatten,dense:32,dense:10", "--json",
+                            "--device", "cpu")
+        last = json.loads(done.stdout.splitlines()[-1])
+        self.assertGreater(last["val_accuracy"], 0.93)
+        found = json.loads(self.run_cli("evaluate", "--data-dir", DATA_DIR, "--json", "--device",
+                                        "cpu").stdout)
+        self.assertEqual(found["accuracy"], last["val_accuracy"])
+        self.assertEqual([scores["support"] for scores in found["per_class"]],
+                         [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
+        self.error("evaluate", "--dataset", "fashion-mnist", "--data-dir", DATA_DIR, "--device",
+                   "cpu", code=65, contains="MNIST")
+        # The first test images, as files.
+        images, labels = self.test_set()
+        names = []
+        for i in range(20):
+            names.append(f"{i}.pgm")
+            self.path(names[-1]).write_bytes(pgm(images[16 + 784 * i:16 + 784 * (i + 1)]))
+        predictions = json.loads(self.run_cli("predict", *names, "--json", "--device", "cpu").stdout)
+        right = sum(item["digit"] == labels[8 + i] for i, item in enumerate(predictions))
+        self.assertGreaterEqual(right, 18)
+
+    def test_set(self):
+        import gzip
+        contents = []
+        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+            path = pathlib.Path(DATA_DIR) / name
+            contents.append(path.read_bytes() if path.exists()
+                            else gzip.open(f"{path}.gz").read())
+        self.assertEqual([len(c) for c in contents], [7840016, 10008])
+        return contents
+
+
+def main():
+    global BINARY, DATA_DIR
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("--data-dir", default=os.environ.get("CUDA_MNIST_DATA_DIR"))
+    parser.add_argument("-k", dest="pattern", action="append")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    arguments = parser.parse_args()
+    BINARY = str(pathlib.Path(arguments.binary).resolve(strict=True))
+    DATA_DIR = arguments.data_dir and str(pathlib.Path(arguments.data_dir).resolve(strict=True))
+    print(f"binary: {BINARY}\ndata:   {DATA_DIR or 'synthetic only'}", file=sys.stderr)
+    loader = unittest.TestLoader()
+    if arguments.pattern:
+        loader.testNamePatterns = [p if "*" in p else f"*{p}*" for p in arguments.pattern]
+    suite = loader.loadTestsFromModule(sys.modules[__name__])
+    result = unittest.TextTestRunner(verbosity=2 if arguments.verbose else 1).run(suite)
+    sys.exit(not (result.wasSuccessful() and result.testsRun > 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+#!/bin/bash
+# Installs the Debian packages that the build needs; with the argument "test", the tests' too.
+# Where all are there, it does nothing and needs no network. The CUDA Toolkit is never installed:
+# the build uses nvcc if it finds one. Exit 69: something is missing and cannot be installed.
+set -euo pipefail
+
+packages=(
+  build-essential ca-certificates cmake ninja-build
+  libboost-context-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
+  libjpeg62-turbo-dev libpng-dev libssl-dev nlohmann-json3-dev zlib1g-dev)
+if [[ ${1-} == test ]]; then
+  packages+=(catch2 dataset-fashion-mnist python3 python3-h5py python3-numpy python3-pil python3-venv)
+fi
+
+if ! command -v apt-get > /dev/null; then
+  echo "dependencies: this is no Debian; see to it that these are installed: ${packages[*]}" >&2
+  exit 0
+fi
+
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2> /dev/null || true)
+missing=()
+for package in "${packages[@]}"; do
+  grep -qx "installed $package" <<< "$installed" || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+if ((EUID == 0)); then
+  as_root=()
+elif command -v sudo > /dev/null; then
+  as_root=(sudo)
+else
+  echo "dependencies: missing, and neither root nor sudo is at hand to install them. As root:" >&2
+  echo "  apt-get update && apt-get install -y ${missing[*]}" >&2
+  exit 69
+fi
+
+echo "dependencies: installing ${missing[*]}" >&2
+if ! { "${as_root[@]}" apt-get update -q &&
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"; } < /dev/null >&2; then
+  echo "dependencies: apt-get could not install ${missing[*]} (its messages are above);" \
+    "is there a network?" >&2
+  exit 69
+fi

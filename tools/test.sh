@@ -1,0 +1,141 @@
+#!/bin/bash
+# Installs what is missing, builds everything and runs every test; the last line is
+# "N passed, N failed", the status 0 if none failed.
+#
+#   tools/test.sh [--quick] [--only STAGE]
+#
+# Stages: build     both targets where there is nvcc (CUDA_MNIST_ARCHS="75;90" overrides the list)
+#         unit      C++ tests on the cpu target
+#         gpu       the same tests on the GPU, where nvidia-smi lists one
+#         cli       the program end to end
+#         keras     files and training against real Keras, installed into build/venv by pip
+#         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# --quick leaves out keras and sanitize. Logs: build/test-logs. MNIST comes from CUDA_MNIST_DATA_DIR
+# or a directory shared/data/mnist beside the checkout; the tests use synthetic digits without it.
+# A stage that cannot run here counts as failed where CI=true, else it is listed as not run.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 70
+exec < /dev/null
+
+quick=no only=''
+while (($#)); do
+  case $1 in
+    --quick) quick=yes ;;
+    --only) only=${2:-none} && shift ;;
+    *) sed -n '2,/^set/{/^#/s/^# \?//p}' tools/test.sh; [[ $1 == --help ]] && exit 0 || exit 2 ;;
+  esac
+  shift
+done
+if [[ ! " build unit gpu cli keras sanitize " == *" ${only:-build} "* ]]; then
+  echo "test.sh: no stage '$only'; see --help" >&2
+  exit 2
+fi
+
+jobs=$(nproc)
+logs=$PWD/build/test-logs
+passed=0 failed=0 report=()
+readonly cannot_run=77
+mkdir -p "$logs"
+shopt -s nullglob
+
+# stage NAME COMMAND...: runs it, and adds up what ctest, Catch2 and unittest say in its output.
+stage() {
+  local name=$1 start=$SECONDS status good bad verdict=ok
+  shift
+  [[ -z $only || $only == "$name" || $name == build ]] || return 0
+  echo "== $name"
+  "$@" 2>&1 | tee "$logs/$name.log"
+  status=${PIPESTATUS[0]}
+  read -r good bad < <(awk '
+    / tests failed out of /        { bad += $4; good += $NF - $4 }
+    /^All tests passed \(/         { good += $(NF - 2) }
+    /^test cases: /                { if (match($0, /[0-9]+ passed/)) good += substr($0, RSTART)
+                                     if (match($0, /[0-9]+ failed/)) bad += substr($0, RSTART) }
+    /^Ran [0-9]+ tests? in /       { ran = $2 }
+    /^(OK|FAILED)( \(.*\))?$/      { if (match($0, /skipped=/)) ran -= substr($0, RSTART + 8)
+                                     gsub(/skipped=[0-9]+|[^0-9 ]/, "")
+                                     bad += $1 + $2; good += ran - $1 - $2 }
+    END                            { print good + 0, bad + 0 }' "$logs/$name.log")
+  if ((status == cannot_run)); then
+    verdict="NOT RUN"
+    [[ ${CI-} == true ]] && bad=1
+  elif ((status != 0 && bad == 0)); then
+    bad=1
+  elif [[ $name != build ]] && ((good + bad == 0)); then
+    echo "stage $name: no test was found" && bad=1
+  fi
+  ((bad)) && verdict="FAILED${verdict#ok}"
+  passed=$((passed + good)) failed=$((failed + bad))
+  report+=("$(printf '%-9s %5d s  %5d passed %4d failed  %s' \
+    "$name" $((SECONDS - start)) "$good" "$bad" "$verdict")")
+  ((bad == 0))
+}
+
+build() {
+  local archs=-UCMAKE_CUDA_ARCHITECTURES
+  [[ -n ${CUDA_MNIST_ARCHS-} ]] && archs=-DCMAKE_CUDA_ARCHITECTURES=$CUDA_MNIST_ARCHS
+  tools/dependencies.sh test &&
+    cmake --preset release -DMNIST_TESTS=ON "$archs" && cmake --build build -j "$jobs"
+}
+
+run_ctest() { ctest --test-dir "$1" -j "$jobs" --no-tests=error --timeout 900 --output-on-failure; }
+
+gpu() {
+  if [[ -x build/tests_cuda ]]; then
+    build/tests_cuda
+  else
+    echo "There is a GPU, but without nvcc the cuda target was not built." && return "$cannot_run"
+  fi
+}
+
+cli() { /usr/bin/python3 tests/cli/run.py build/cuda-mnist; }
+
+keras() {
+  local packages=(keras==3.15.1 jax==0.10.2 h5py==3.16.0 numpy==2.4.6) python=build/venv/bin/python
+  if [[ "${packages[*]}" != "$(cat build/venv/installed 2> /dev/null)" ]]; then
+    if ! { /usr/bin/python3 -m venv build/venv && "$python" -m pip install -q "${packages[@]}"; }; then
+      echo "pip could not install ${packages[*]}; is there a network?"
+      return "$cannot_run"
+    fi
+    echo "${packages[*]}" > build/venv/installed
+  fi
+  KERAS_BACKEND=jax "$python" tests/interop/run.py build/cuda-mnist
+}
+
+sanitize() {
+  cmake --preset sanitize -DMNIST_TESTS=ON && cmake --build build-sanitize -j "$jobs" &&
+    run_ctest build-sanitize
+}
+
+if [[ -z ${CUDA_MNIST_DATA_DIR-} && -d ../shared/data/mnist ]]; then
+  CUDA_MNIST_DATA_DIR=$(realpath ../shared/data/mnist)
+fi
+if [[ -n ${CUDA_MNIST_DATA_DIR-} ]]; then
+  export CUDA_MNIST_DATA_DIR
+  echo "MNIST from $CUDA_MNIST_DATA_DIR"
+else
+  echo "no MNIST at hand (CUDA_MNIST_DATA_DIR is not set): synthetic digits stand in"
+fi
+if command -v ccache > /dev/null; then
+  export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
+fi
+
+if stage build build; then
+  stage unit run_ctest build
+  if nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
+    stage gpu gpu
+  else
+    report+=("gpu       not run: nvidia-smi lists no GPU; on a machine with one: build/tests_cuda")
+  fi
+  stage cli cli
+  if [[ $quick == no ]]; then
+    stage keras keras
+    stage sanitize sanitize
+  fi
+fi
+
+printf '\n'
+printf '%s\n' "${report[@]}"
+echo "total     $(printf %5d "$SECONDS") s"
+echo "$passed passed, $failed failed"
+((failed == 0))
