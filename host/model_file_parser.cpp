@@ -16,6 +16,7 @@ using h5::check;
 using h5::Id;
 
 constexpr size_t kMaxTextBytes = size_t(1) << 20;
+constexpr size_t kMaxPathBytes = 1024;
 constexpr hssize_t kMaxListItems = 10'000;
 constexpr size_t kMaxInflation = 1100;  // deflate's best is 1032
 
@@ -32,28 +33,34 @@ bool exists(hid_t group, const std::string& name) {
   return there > 0;
 }
 
+std::string quoted(const std::string& path) {
+  return path.size() <= 100 ? "\"" + path + "\"" : "\"..." + path.substr(path.size() - 97) + "\"";
+}
+
 Id open_child(hid_t group, const std::string& name, const std::string& path) {
-  if (name.empty() || name == "." || name == "..") fail("the path \"" + path + "\" is not plain");
-  if (!exists(group, name)) fail("\"" + path + "\" is missing");
+  if (name.empty() || name == "." || name == "..")
+    fail("the path " + quoted(path) + " is not plain");
+  if (!exists(group, name)) fail(quoted(path) + " is missing");
   H5L_info_t link;
   check(H5Lget_info(group, name.c_str(), &link, H5P_DEFAULT) >= 0, "look up a link");
   if (link.type != H5L_TYPE_HARD)
-    fail("\"" + path + "\" is a soft or external link, which is not followed");
+    fail(quoted(path) + " is a soft or external link, which is not followed");
   return {H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose, "open an object"};
 }
 
 // Opens the object at `path` below a group, component by component.
 Id open_path(hid_t group, const std::string& path, H5I_type_t type) {
+  if (path.size() > kMaxPathBytes) fail("the path " + quoted(path) + " is too long");
   size_t begin = 0, end = path.find('/');
   Id object = open_child(group, path.substr(0, end), path);
   while (end != path.npos) {
-    if (H5Iget_type(object) != H5I_GROUP) fail("\"" + path + "\" leads through what is no group");
+    if (H5Iget_type(object) != H5I_GROUP) fail(quoted(path) + " leads through what is no group");
     begin = end + 1;
     end = path.find('/', begin);
     object = open_child(object, path.substr(begin, end - begin), path);
   }
   if (H5Iget_type(object) != type)
-    fail("\"" + path + "\" is no " + (type == H5I_GROUP ? "group" : "dataset"));
+    fail(quoted(path) + " is no " + (type == H5I_GROUP ? "group" : "dataset"));
   return object;
 }
 
@@ -319,7 +326,7 @@ RunState read_state(hid_t file, const Model& model, std::string& arch) {
 
 Id open_image(std::span<const std::byte> image) {
   const Id access = h5::property_list(H5P_FILE_ACCESS);
-  check(H5Pset_fapl_core(access, size_t(1) << 16, false) >= 0, "set up a file in memory");
+  check(H5Pset_fapl_core(access, 4096, false) >= 0, "set up a file in memory");
   // The library does not write to a file that is opened read-only; it copies the image.
   check(H5Pset_file_image(access, const_cast<std::byte*>(image.data()), image.size()) >= 0,
         "hold the file in memory");

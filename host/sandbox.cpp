@@ -18,7 +18,6 @@
 namespace mnist {
 namespace {
 
-constexpr rlim_t kCpuSeconds = 5;
 constexpr int kWallMilliseconds = 60'000;  // for a child that sleeps; the CPU limit ends a busy one
 constexpr rlim_t kExtraMemory = rlim_t(1) << 30;
 
@@ -56,13 +55,13 @@ void close_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, stream);
 }
 
-void confine(pid_t parent) {
+void confine(pid_t parent, int cpu_seconds) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(1);
   default_signals();
   close_standard_streams();
   limit_memory();
   limit(RLIMIT_CORE, 0);
-  limit(RLIMIT_CPU, kCpuSeconds);
+  limit(RLIMIT_CPU, rlim_t(cpu_seconds));
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NPROC, 0);
   limit(RLIMIT_NOFILE, 0);
@@ -82,7 +81,7 @@ void confine(pid_t parent) {
 
 }  // namespace
 
-Sandbox::Sandbox(const std::function<void(const Send&)>& work)
+Sandbox::Sandbox(const std::function<void(const Send&)>& work, int cpu_seconds)
     : milliseconds_left_(kWallMilliseconds) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
@@ -92,7 +91,7 @@ Sandbox::Sandbox(const std::function<void(const Send&)>& work)
   const pid_t parent = ::getpid();
   child_ = ::fork();
   if (child_ == 0) {
-    confine(parent);
+    confine(parent, cpu_seconds);
     run_child(work, ends[1]);
   }
   if (child_ < 0)

@@ -11,7 +11,7 @@
 namespace mnist {
 
 // The child starts as a copy of the caller with its memory, but may open no file, start no process,
-// use only a few seconds of processor time and 1 GiB of memory more than it was born with; its
+// use only so many seconds of processor time and 1 GiB of memory more than it was born with; its
 // standard streams are closed. It must not rely on other threads or on CUDA. It ends without
 // running destructors of the caller; a crash in it is invisible but for the end of its output.
 class Sandbox {
@@ -20,7 +20,7 @@ class Sandbox {
   using Send = std::function<void(std::span<const std::byte>)>;
 
   // `work` may throw: its output ends there. Throws Error(kInternal) if no process can be started.
-  explicit Sandbox(const std::function<void(const Send&)>& work);
+  explicit Sandbox(const std::function<void(const Send&)>& work, int cpu_seconds = 5);
   ~Sandbox();  // kills a child that is still at work
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;

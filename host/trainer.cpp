@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/error.h"
+#include "host/nvtx.h"
 #include "host/permutation.h"
 
 namespace mnist {
@@ -121,6 +122,7 @@ class Run {
   }
 
   void save(OptimizerState saved) {
+    const NvtxRange range("save");
     state().m = std::move(saved.m);
     state().v = std::move(saved.v);
     state().iteration = saved.iteration;

@@ -2,7 +2,8 @@
 //   m += (g-m)(1-beta1);  v += (g*g-v)(1-beta2);  w -= alpha * m / (sqrt(v)+eps)
 //   alpha = learning_rate * sqrt(1-beta2^t) / (1-beta1^t),  t = updates done before + 1
 // Step number and learning rate are read from device memory, since a captured graph would freeze
-// arguments. Every block takes a ticket once it has read them; the last one sets up the next update.
+// arguments. Every block takes a ticket once it has read them; the last one sets up the next
+// update.
 #include <cmath>
 
 #include "kernels/common.cuh"
@@ -12,10 +13,8 @@
 namespace mnist::MNIST_TARGET {
 namespace {
 
-constexpr int kVectorsPerThread = 4;
-
-// 1 - beta as Keras has it, rounded once from the decimal number: 1 - 0.9f would be 0.10000002f, not
-// 0.1f. Seven digits are what tells floats from each other.
+// 1 - beta as Keras has it, rounded once from the decimal number: 1 - 0.9f would be 0.10000002f,
+// not 0.1f. Seven digits are what tells floats from each other.
 float one_minus(float beta) {
   return float(1.0 - std::round(double(beta) * 1e7) / 1e7);
 }
@@ -42,9 +41,8 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 
 #pragma unroll
   for (int i = 0; i < kVectorsPerThread; ++i) {
-    const size_t begin =
-        ((size_t{blockIdx.x} * kVectorsPerThread + i) * kBlockSize + threadIdx.x) * 4;
-    if (begin >= size) continue;
+    const size_t begin = size_t(vector_index(i)) * 4;
+    if (begin >= size) break;
     const int valid = int(min(size - begin, size_t{4}));
     const bool whole = valid == 4;
     const float4 w4 = load4(w + begin, valid, whole), m4 = load4(m + begin, valid, whole);
@@ -70,9 +68,8 @@ void adam(float* w, float* m, float* v, const float* g, StepState* state, const 
   CHECK(params.beta1 >= 0 && params.beta1 < 1 && params.beta2 >= 0 && params.beta2 < 1);
   CHECK(params.eps >= 0);
   CHECK(w != nullptr && m != nullptr && v != nullptr && g != nullptr && state != nullptr);
-  const size_t threads = ceil_div(size, size_t{4 * kVectorsPerThread});
-  launch(adam_kernel, elementwise_grid(threads), dim3(kBlockSize), 0, stream, w, m, v, g, state,
-         params, one_minus(params.beta1), one_minus(params.beta2), size);
+  launch(adam_kernel, vector_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), 0, stream, w, m, v,
+         g, state, params, one_minus(params.beta1), one_minus(params.beta2), size);
 }
 
 StepState initial_step_state(int64_t iteration, float learning_rate, const AdamParams& params) {

@@ -4,7 +4,9 @@
 
 namespace mnist::MNIST_TARGET {
 
-size_t bias_backward_workspace(int64_t rows, int cols) { return sum_rows_workspace(rows, cols); }
+size_t bias_backward_workspace(int64_t rows, int cols) {
+  return sum_rows_workspace(rows, cols);
+}
 
 void bias_backward(float* dbias, float* workspace, const float* dy, int64_t rows, int cols,
                    cudaStream_t stream) {

@@ -30,6 +30,16 @@ __device__ inline int64_t element_index() {
   return int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
 }
 
+// The same for kernels whose threads do several vectors of four elements: vector_index(i) for i
+// from 0 to kVectorsPerThread - 1, neighbouring threads next to each other.
+inline constexpr int kVectorsPerThread = 4;
+inline dim3 vector_grid(size_t vectors) {
+  return elementwise_grid(ceil_div(vectors, size_t{kVectorsPerThread}));
+}
+__device__ inline int64_t vector_index(int i) {
+  return (int64_t{blockIdx.x} * kVectorsPerThread + i) * blockDim.x + threadIdx.x;
+}
+
 // n / value for 0 <= n < 2^31 by one multiplication: with 2^l >= value, the multiplier
 // ceil(2^(31+l) / value) fits 32 bits and its rounding error is too small to reach the quotient.
 // (Granlund, Montgomery: "Division by invariant integers using multiplication", PLDI 1994.)
@@ -49,16 +59,23 @@ struct Divisor {
 };
 
 // Four neighbours, of which the first `valid` exist and the others read as zero. `aligned` promises
-// that p is aligned to 16 bytes and that all four exist or none.
+// that all four exist or none, and that p is aligned to their size.
 __device__ inline float4 load4(const float* p, int valid, bool aligned) {
   if (aligned) return valid > 0 ? *reinterpret_cast<const float4*>(p) : make_float4(0, 0, 0, 0);
   return make_float4(valid > 0 ? p[0] : 0.0f, valid > 1 ? p[1] : 0.0f, valid > 2 ? p[2] : 0.0f,
                      valid > 3 ? p[3] : 0.0f);
 }
 
-__device__ inline void store4(float* p, float4 v, int valid, bool aligned) {
+__device__ inline uchar4 load4(const uint8_t* p, int valid, bool aligned) {
+  if (aligned) return valid > 0 ? *reinterpret_cast<const uchar4*>(p) : make_uchar4(0, 0, 0, 0);
+  return make_uchar4(valid > 0 ? p[0] : 0, valid > 1 ? p[1] : 0, valid > 2 ? p[2] : 0,
+                     valid > 3 ? p[3] : 0);
+}
+
+template <typename T, typename Vector>
+__device__ inline void store4(T* p, Vector v, int valid, bool aligned) {
   if (aligned) {
-    if (valid > 0) *reinterpret_cast<float4*>(p) = v;
+    if (valid > 0) *reinterpret_cast<Vector*>(p) = v;
     return;
   }
   if (valid > 0) p[0] = v.x;
@@ -68,10 +85,14 @@ __device__ inline void store4(float* p, float4 v, int valid, bool aligned) {
 }
 
 // A NaN stays one, so that a diverged run shows up in the loss.
-__device__ inline float relu_of(float v) { return v < 0.0f ? 0.0f : v; }
+__device__ inline float relu_of(float v) {
+  return v < 0.0f ? 0.0f : v;
+}
 
 // The way back through the ReLU that made `gate`.
-__device__ inline float gated(float v, float gate) { return gate > 0.0f ? v : 0.0f; }
+__device__ inline float gated(float v, float gate) {
+  return gate > 0.0f ? v : 0.0f;
+}
 
 __device__ inline float4 gated(float4 v, float4 gate) {
   return make_float4(gated(v.x, gate.x), gated(v.y, gate.y), gated(v.z, gate.z),

@@ -3,8 +3,8 @@
 //           holds (h,w) at (r,s):           gemm_m = N*H*W, gemm_n = C, gemm_k = R*S*K
 //   filter: dw[r,s,c,k] = sum over n,p,q of x[n,h,w,c] dy[n,p,q,k]:
 //                                           gemm_m = R*S*C, gemm_n = K, gemm_k = N*P*Q
-// The filter's sum is long and its result small, so gemm_k is divided into slices that blocks sum side
-// by side; sum_rows adds them in order. The division depends on the shape alone.
+// The filter's sum is long and its result small, so gemm_k is divided into slices that blocks sum
+// side by side; sum_rows adds them in order. The division depends on the shape alone.
 #include "kernels/conv.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
@@ -13,7 +13,8 @@
 
 namespace mnist::MNIST_TARGET {
 
-// ---- data -----------------------------------------------------------------------------------------
+// ---- data
+// -----------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     conv2d_backward_data_kernel(GemmOutput dx, OutputGradientSource dy, FilterSource w) {
@@ -66,7 +67,8 @@ void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, cons
          0, stream, dx, dy, w, gate, shape);
 }
 
-// ---- filter ---------------------------------------------------------------------------------------
+// ---- filter
+// ---------------------------------------------------------------------------------------
 namespace {
 
 // How gemm_k = N*P*Q is divided.
@@ -79,7 +81,9 @@ constexpr int64_t kWantedBlocks = 256;
 constexpr int64_t kShortestSlice = 256;
 static_assert(kWantedBlocks <= SumRowsTile::kRows, "one pass of sum_rows adds all slices");
 
-int64_t most_slices(int64_t gemm_k) { return ceil_div(gemm_k, kShortestSlice); }
+int64_t most_slices(int64_t gemm_k) {
+  return ceil_div(gemm_k, kShortestSlice);
+}
 
 template <typename Tile>
 Slices divide(int64_t gemm_m, int64_t gemm_n, int64_t gemm_k) {
@@ -124,9 +128,8 @@ void conv2d_backward_filter(float* dw, float* workspace, const float* x, const f
     const Slices slices = divide<Tile>(windows.cols, shape.k, windows.rows);
     float* partial = slices.count == 1 ? dw : workspace;
     const GemmOutput out{.data = partial, .rows = windows.cols, .cols = shape.k};
-    launch(conv2d_backward_filter_kernel<Tile>,
-           gemm_grid<Tile>(out.rows, out.cols, slices.count), dim3(Tile::kThreads), 0, stream, out,
-           slices.length, windows, gradient);
+    launch(conv2d_backward_filter_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, slices.count),
+           dim3(Tile::kThreads), 0, stream, out, slices.length, windows, gradient);
     if (slices.count > 1)
       sum_rows(dw, nullptr, partial, slices.count, int(shape.filter_size()), stream);
   });

@@ -1,5 +1,6 @@
 // Convolution forward, NHWC (*) HWIO -> NHWC:
-//   y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride_h-pad_h+r, q*stride_w-pad_w+s, c] w[r,s,c,k]
+//   y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride_h-pad_h+r, q*stride_w-pad_w+s, c]
+//   w[r,s,c,k]
 // as an implicit matrix product (gemm.cuh): gemm_m = N*P*Q, gemm_n = K, gemm_k = R*S*C. The HWIO
 // filter is the second operand as it stands; the first, the unfolded input, is never stored.
 #include "kernels/conv.cuh"
@@ -21,7 +22,8 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
   CHECK(y != nullptr && x != nullptr && w != nullptr);
   const WindowSource windows(x, shape);
   const MatrixSource filter(w, windows.cols, shape.k);
-  const GemmOutput out{.data = y, .rows = windows.rows, .cols = shape.k, .bias = bias, .relu = relu};
+  const GemmOutput out{
+      .data = y, .rows = windows.rows, .cols = shape.k, .bias = bias, .relu = relu};
   with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
     using Tile = decltype(tile);
     launch(conv2d_forward_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
@@ -41,7 +43,8 @@ __global__ void conv2d_forward_naive_kernel(float* y, const float* x, const floa
   float sum = 0;
   for (int r = 0; r < shape.r; ++r) {
     for (int s = 0; s < shape.s; ++s) {
-      const int h = p * shape.stride_h - shape.pad_h + r, col = q * shape.stride_w - shape.pad_w + s;
+      const int h = p * shape.stride_h - shape.pad_h + r,
+                col = q * shape.stride_w - shape.pad_w + s;
       if (h < 0 || h >= shape.h || col < 0 || col >= shape.w) continue;
       for (int c = 0; c < shape.c; ++c)
         sum = fmaf(x[((n * shape.h + h) * shape.w + col) * shape.c + c],

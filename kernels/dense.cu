@@ -18,7 +18,8 @@ void check_shape(const DenseShape& shape) {
 
 }  // namespace
 
-// ---- forward --------------------------------------------------------------------------------------
+// ---- forward
+// --------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_forward_kernel(GemmOutput y, MatrixSource x, MatrixSource w) {
@@ -45,8 +46,7 @@ __global__ void dense_forward_naive_kernel(float* y, const float* x, const float
   if (index >= int64_t(shape.output_size())) return;
   const int64_t n = index / shape.out, o = index % shape.out;
   float sum = 0;
-  for (int64_t i = 0; i < shape.in; ++i)
-    sum = fmaf(x[n * shape.in + i], w[i * shape.out + o], sum);
+  for (int64_t i = 0; i < shape.in; ++i) sum = fmaf(x[n * shape.in + i], w[i * shape.out + o], sum);
   if (bias != nullptr) sum += bias[o];
   y[index] = relu ? relu_of(sum) : sum;
 }
@@ -59,7 +59,8 @@ void dense_forward_naive(float* y, const float* x, const float* w, const float* 
          stream, y, x, w, bias, relu, shape);
 }
 
-// ---- data -----------------------------------------------------------------------------------------
+// ---- data
+// -----------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_data_kernel(GemmOutput dx, MatrixSource dy, MatrixSource w) {
@@ -99,7 +100,8 @@ void dense_backward_data_naive(float* dx, const float* dy, const float* w, const
          0, stream, dx, dy, w, gate, shape);
 }
 
-// ---- filter ---------------------------------------------------------------------------------------
+// ---- filter
+// ---------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_filter_kernel(GemmOutput dw, MatrixSource x, MatrixSource dy) {
@@ -126,8 +128,7 @@ __global__ void dense_backward_filter_naive_kernel(float* dw, const float* x, co
   if (index >= int64_t(shape.filter_size())) return;
   const int64_t i = index / shape.out, o = index % shape.out;
   float sum = 0;
-  for (int64_t n = 0; n < shape.n; ++n)
-    sum = fmaf(x[n * shape.in + i], dy[n * shape.out + o], sum);
+  for (int64_t n = 0; n < shape.n; ++n) sum = fmaf(x[n * shape.in + i], dy[n * shape.out + o], sum);
   dw[index] = sum;
 }
 

@@ -1,5 +1,5 @@
-// Dropout, forward and backward alike: out[i] = in[i] / (1-rate) if element i is kept, else 0. It is
-// kept if uniform01(first word of philox(seed, layer, i, iteration)) >= rate (philox.h), so the
+// Dropout, forward and backward alike: out[i] = in[i] / (1-rate) if element i is kept, else 0. It
+// is kept if uniform01(first word of philox(seed, layer, i, iteration)) >= rate (philox.h), so the
 // backward pass draws the mask of the forward pass again instead of storing it.
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
@@ -11,22 +11,23 @@ namespace mnist::MNIST_TARGET {
 __global__ void __launch_bounds__(kBlockSize, 1)
     dropout_kernel(float* out, const float* in, const float* gate, const StepState* state,
                    float rate, float scale, uint64_t seed, uint32_t layer, size_t size) {
-  const size_t begin = size_t(element_index()) * 4;
-  if (begin >= size) return;
-  const int valid = int(min(size - begin, size_t{4}));
-  const bool whole = valid == 4;
   const uint64_t iteration = uint64_t(state->iteration);
-
-  const float4 v = load4(in + begin, valid, whole);
-  float values[4] = {v.x, v.y, v.z, v.w};
+  for (int i = 0; i < kVectorsPerThread; ++i) {
+    const size_t begin = size_t(vector_index(i)) * 4;
+    if (begin >= size) break;
+    const int valid = int(min(size - begin, size_t{4}));
+    const bool whole = valid == 4;
+    const float4 v = load4(in + begin, valid, whole);
+    float values[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const bool kept = uniform01(philox(seed, layer, begin + k, iteration).x) >= rate;
-    values[k] = kept ? values[k] * scale : 0.0f;
+    for (int k = 0; k < 4; ++k) {
+      const bool kept = uniform01(philox(seed, layer, begin + k, iteration).x) >= rate;
+      values[k] = kept ? values[k] * scale : 0.0f;
+    }
+    float4 result = make_float4(values[0], values[1], values[2], values[3]);
+    if (gate != nullptr) result = gated(result, load4(gate + begin, valid, whole));
+    store4(out + begin, result, valid, whole);
   }
-  float4 result = make_float4(values[0], values[1], values[2], values[3]);
-  if (gate != nullptr) result = gated(result, load4(gate + begin, valid, whole));
-  store4(out + begin, result, valid, whole);
 }
 
 void dropout(float* out, const float* in, const float* gate, const StepState* state, float rate,
@@ -34,8 +35,8 @@ void dropout(float* out, const float* in, const float* gate, const StepState* st
   CHECK(size > 0 && rate >= 0.0f && rate < 1.0f);
   CHECK(out != nullptr && in != nullptr && state != nullptr);
   const float scale = float(1.0 / (1.0 - double(rate)));
-  launch(dropout_kernel, elementwise_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), 0, stream,
-         out, in, gate, state, rate, scale, seed, layer, size);
+  launch(dropout_kernel, vector_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), 0, stream, out,
+         in, gate, state, rate, scale, seed, layer, size);
 }
 
 }  // namespace mnist::MNIST_TARGET

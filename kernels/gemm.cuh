@@ -1,15 +1,18 @@
 // The one matrix product behind convolutions and dense layers:
 //   out[m,n] = epilogue(sum over k of a(m,k) * b(k,n)), float32, k ascending.
-// A block computes a BM x BN tile in steps of BK: while it multiplies one step out of shared memory,
-// each thread holds the next one in registers. A thread owns TM x TN accumulators; its TN columns are
-// neighbours (the cpu target keeps them in vector registers), its rows come in groups of four, placed
-// such that the 8 x 4 lanes of a warp read shared memory without bank conflicts.
-// Operands are "sources": row-major matrices, stored or imagined (conv.cuh), read four neighbours at
-// a time, with zeros outside. A source says how with row(r), load4(row, col).
+// A block computes a BM x BN tile in steps of BK: while it multiplies one step out of shared
+// memory, each thread holds the next one in registers. A thread owns TM x TN accumulators; its TN
+// columns are neighbours (the cpu target keeps them in vector registers), its rows come in groups
+// of four, placed such that the 8 x 4 lanes of a warp read shared memory without bank conflicts.
+// Operands are "sources": row-major matrices, stored or imagined (conv.cuh), read four neighbours
+// at a time, with zeros outside: load4(row(r), col(c)), where row and col do what has to be done
+// once for all elements of a row or column, c a multiple of four.
 #pragma once
 
 #include <cuda_runtime.h>
 #include <thread_tile.cuh>
+
+#include <type_traits>
 
 #include "kernels/check.h"
 #include "kernels/common.cuh"
@@ -37,8 +40,8 @@ using WideTile = GemmTile<64, 64, 8, 8>;
 using NarrowTile = GemmTile<128, 32, 8, 8>;
 using SmallTile = GemmTile<32, 32, 4, 8>;
 
-// Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side: small
-// ones where larger ones would leave most multiprocessors without a block.
+// Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side:
+// small ones where larger ones would leave most multiprocessors without a block.
 template <typename F>
 decltype(auto) with_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
   constexpr int64_t kEnoughBlocks = 48;
@@ -62,6 +65,7 @@ dim3 gemm_grid(int64_t m, int64_t n, int64_t slices) {
 // A stored matrix [rows, cols].
 struct MatrixSource {
   using Row = const float*;
+  using Col = int;
 
   MatrixSource(const float* matrix, int64_t row_count, int col_count)
       : data(matrix), rows(int(row_count)), cols(col_count), aligned(col_count % 4 == 0) {
@@ -69,7 +73,9 @@ struct MatrixSource {
   }
 
   __device__ Row row(int r) const { return r < rows ? data + size_t(r) * cols : nullptr; }
-  __device__ float4 load4(Row row, int col) const {
+  __device__ Col col(int c) const { return c; }
+
+  __device__ __forceinline__ float4 load4(Row row, Col col) const {
     if (row == nullptr || col >= cols) return make_float4(0, 0, 0, 0);
     return MNIST_TARGET::load4(row + col, cols - col, aligned);
   }
@@ -104,50 +110,63 @@ struct GemmOutput {
   }
 };
 
-// One thread's share of bringing a [BK][kExtent] piece of a source into shared memory.
+// One thread's share of bringing a [BK][kExtent] piece of a source into shared memory, in patches
+// of 4 x 4. Along gemm_k the piece moves on; what belongs to the other direction is worked out
+// once.
 template <typename Tile, int kExtent, Along kAlong, typename Source>
 struct GemmStage {
+  // Patches side by side in the direction of the source's columns, and below each other.
   static constexpr int kAcross = (kAlong == Along::kK ? Tile::BK : kExtent) / 4;
-  static constexpr int kRowStep = Tile::kThreads / kAcross;
-  static constexpr int kVectors = kExtent * Tile::BK / 4 / Tile::kThreads;
-  static_assert(Tile::kThreads % kAcross == 0, "each pass of the block brings whole rows");
-  static_assert(kVectors * Tile::kThreads * 4 == kExtent * Tile::BK, "the passes leave no rest");
-  static constexpr int kFixedRows = kAlong == Along::kK ? kVectors : 1;
+  static constexpr int kDown = (kAlong == Along::kK ? kExtent : Tile::BK) / 4;
+  static constexpr int kStep = Tile::kThreads / kAcross;
+  static constexpr int kPatches = ceil_div(kDown, kStep);
+  static_assert(Tile::kThreads % kAcross == 0, "a pass of the block brings whole rows of patches");
+  static_assert(kDown % kStep == 0 || kDown < kStep, "the last pass is complete, or the only one");
+  using Fixed = std::conditional_t<kAlong == Along::kK, typename Source::Row, typename Source::Col>;
 
   const Source& source;
-  const int row = threadIdx.x / kAcross, col = threadIdx.x % kAcross * 4;
-  int first;  // row or column of the source where the tile begins
-  typename Source::Row rows[kFixedRows];
-  float4 held[kVectors];
+  const int row = threadIdx.x / kAcross * 4, col = threadIdx.x % kAcross * 4;
+  Fixed fixed[kAlong == Along::kK ? kPatches * 4 : 1];
+  float4 held[kPatches * 4];
 
-  __device__ GemmStage(const Source& from, int begin) : source(from), first(begin) {
+  static constexpr __device__ int row_step(int i) { return i / 4 * (kStep * 4) + i % 4; }
+  // Whether this thread has a patch at all.
+  __device__ bool takes_part() const { return kDown >= kStep || row < kDown * 4; }
+
+  __device__ GemmStage(const Source& from, int begin) : source(from) {
     if constexpr (kAlong == Along::kK) {
 #pragma unroll
-      for (int i = 0; i < kVectors; ++i) rows[i] = source.row(first + row + i * kRowStep);
+      for (int i = 0; i < kPatches * 4; ++i) fixed[i] = source.row(begin + row + row_step(i));
+    } else {
+      fixed[0] = source.col(begin + col);
     }
   }
 
-  __device__ void load(int k) {
+  __device__ __forceinline__ void load(int k) {
+    if (!takes_part()) return;
+    if constexpr (kAlong == Along::kK) {
+      const typename Source::Col moving = source.col(k + col);
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-      if constexpr (kAlong == Along::kK)
-        held[i] = source.load4(rows[i], k + col);
-      else
-        held[i] = source.load4(source.row(k + row + i * kRowStep), first + col);
+      for (int i = 0; i < kPatches * 4; ++i) held[i] = source.load4(fixed[i], moving);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kPatches * 4; ++i)
+        held[i] = source.load4(source.row(k + row + row_step(i)), fixed[0]);
     }
   }
 
-  __device__ void store(float (*shared)[kExtent + Tile::kPad]) const {
+  __device__ __forceinline__ void store(float (*shared)[kExtent + Tile::kPad]) const {
+    if (!takes_part()) return;
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-      const int at = row + i * kRowStep;
-      if constexpr (kAlong == Along::kK) {
+    for (int i = 0; i < kPatches * 4; ++i) {
+      const int at = row + row_step(i);
+      if constexpr (kAlong == Along::kMn) {
+        *reinterpret_cast<float4*>(&shared[at][col]) = held[i];
+      } else {
         shared[col][at] = held[i].x;
         shared[col + 1][at] = held[i].y;
         shared[col + 2][at] = held[i].z;
         shared[col + 3][at] = held[i].w;
-      } else {
-        *reinterpret_cast<float4*>(&shared[at][col]) = held[i];
       }
     }
   }

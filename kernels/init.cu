@@ -1,5 +1,5 @@
-// Initial weights: Glorot uniform. Integer arithmetic (Philox), one exact conversion to [-1, 1) and one
-// rounding, so that all targets agree in every bit.
+// Initial weights: Glorot uniform. Integer arithmetic (Philox), one exact conversion to [-1, 1) and
+// one rounding, so that all targets agree in every bit.
 #include <cmath>
 
 #include "kernels/common.cuh"

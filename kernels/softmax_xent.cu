@@ -1,7 +1,7 @@
 // Softmax and cross-entropy from logits z [n,classes], one thread per row:
 //   loss = logsumexp(z) - z_y,   dz = (softmax(z) - onehot(y)) / rows
-// with the maximum taken out of every exponential. The losses are summed in a fixed order: by warps,
-// then by blocks, then, by the last block to finish, over the blocks.
+// with the maximum taken out of every exponential. The losses are summed in a fixed order: by
+// warps, then by blocks, then, by the last block to finish, over the blocks.
 #include <cmath>
 
 #include "kernels/common.cuh"
@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   metrics->loss += loss;
   metrics->samples += rows;
   metrics->batches += 1;
-  if (!std::isfinite(loss) && metrics->first_nonfinite == 0) metrics->first_nonfinite = metrics->batches;
+  if (!std::isfinite(loss) && metrics->first_nonfinite == 0)
+    metrics->first_nonfinite = metrics->batches;
   metrics->ticket = 0;
 }
 

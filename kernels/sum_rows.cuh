@@ -1,7 +1,7 @@
 // Sums over the rows of a matrix in a fixed order: bias gradients, and partial results that blocks
-// computed side by side. A block sums kRows rows of 32 columns (16 threads take turns on the rows of
-// four columns each, then their sums are added in order); with more rows, the blocks' sums are the
-// rows of the next pass.
+// computed side by side. A block sums kRows rows of 32 columns (16 threads take turns on the rows
+// of four columns each, then their sums are added in order); with more rows, the blocks' sums are
+// the rows of the next pass.
 #pragma once
 
 #include <utility>

@@ -1,5 +1,5 @@
-// One thread's accumulators in a matrix product (gemm.cuh). The cpu target has its own version of this
-// header, simt/thread_tile.cuh, which spells out what g++ would not vectorise by itself.
+// One thread's accumulators in a matrix product (gemm.cuh). The cpu target has its own version of
+// this header, simt/thread_tile.cuh, which spells out what g++ would not vectorise by itself.
 #pragma once
 
 #include <cuda_runtime.h>

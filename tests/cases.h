@@ -132,7 +132,7 @@ inline std::vector<ConvShape> edge_conv_shapes() {
       conv_same(4, 20, 20, 5, 65, {3, 3}),       // large tiles from here on
       conv_same(4, 20, 20, 65, 5, {3, 3}),
       conv_same(20, 18, 18, 6, 30, {3, 2}),
-      conv_valid(6, 44, 45, 23, 30, {3, 3}),
+      conv_valid(7, 44, 45, 9, 30, {3, 3}),
   };
   for (const GemmSize& g : edge_gemm_sizes())
     shapes.push_back(conv_valid(1, 1, g.m, g.k, g.n, {1, 1}));

@@ -56,6 +56,10 @@ class DeviceCase {
   template <typename Launch>
   void run(Launch launch, int times = 1) {
     for (Buffer& buffer : buffers_) buffer.result.clear();
+#ifdef MNIST_SIMT
+    simt::set_os_threads(0);
+    simt::set_thread_order(simt::ThreadOrder::kAscending, 0);
+#endif
     const auto eagerly = [&] {
       for (int i = 0; i < times; ++i) launch(stream());
     };

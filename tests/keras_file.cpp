@@ -22,11 +22,17 @@ Id intermediate_groups() {
   return links;
 }
 
+// The library refuses to open two files of one name.
+std::string unused_name() {
+  static int count = 0;
+  return "built-" + std::to_string(++count) + ".h5";
+}
+
 }  // namespace
 
 H5Builder::H5Builder()
-    : file_(H5Fcreate("built.h5", H5F_ACC_TRUNC, H5P_DEFAULT, access_in_memory()), H5Fclose,
-            "create a file in memory") {
+    : file_(H5Fcreate(unused_name().c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access_in_memory()),
+            H5Fclose, "create a file in memory") {
   h5::quiet();
 }
 

@@ -85,7 +85,7 @@ struct Tally {
 // one child; a crash costs a new child.
 inline Tally read_variants(const Image& image, size_t cases,
                            const std::function<void(Image&, size_t)>& change) {
-  constexpr size_t kCasesPerChild = 2000;
+  constexpr size_t kCasesPerChild = 500;
   const ModelFile original = model_file::accept(model_file::parse_image(image));
   const auto read = [&](size_t number) {
     Image variant = image;
@@ -100,12 +100,14 @@ inline Tally read_variants(const Image& image, size_t cases,
   Tally tally;
   for (size_t next = 0; next < cases;) {
     const size_t end = std::min(cases, next + kCasesPerChild);
-    Sandbox sandbox([&, begin = next](const Sandbox::Send& send) {
-      for (size_t number = begin; number < end; ++number) {
-        const Verdict verdict = read(number);
-        send(std::as_bytes(std::span(&verdict, 1)));
-      }
-    });
+    Sandbox sandbox(
+        [&, begin = next](const Sandbox::Send& send) {
+          for (size_t number = begin; number < end; ++number) {
+            const Verdict verdict = read(number);
+            send(std::as_bytes(std::span(&verdict, 1)));
+          }
+        },
+        2);
     for (bool alive = true; alive && next < end; ++next) {
       Verdict verdict{};
       alive = sandbox.receive(std::as_writable_bytes(std::span(&verdict, 1)));

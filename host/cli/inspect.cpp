@@ -76,8 +76,8 @@ Json state_json(const RunState& state) {
 }
 
 std::string state_text(const RunState& state) {
-  std::string reached = fmt::format("{} epochs", state.epoch);
-  if (state.batch > 0) reached += fmt::format(" and {} steps", state.batch);
+  std::string reached = counted(state.epoch, "epoch");
+  if (state.batch > 0) reached += " and " + counted(state.batch, "step");
   return fmt::format(
       "Training: {} ({} updates) on {} images of {}, batch size {}, learning rate {}, seed {}, "
       "shuffle {}\n",

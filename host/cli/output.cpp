@@ -56,4 +56,8 @@ std::string grouped(int64_t number) {
   return digits;
 }
 
+std::string counted(int64_t number, const char* singular) {
+  return fmt::format("{} {}{}", grouped(number), singular, number == 1 ? "" : "s");
+}
+
 }  // namespace mnist::cli

@@ -28,6 +28,7 @@ class Results {
 // One line on standard error; failures are ignored.
 void message(std::string_view text);
 
-std::string grouped(int64_t number);  // 225,034
+std::string grouped(int64_t number);                        // 225,034
+std::string counted(int64_t number, const char* singular);  // "1 epoch", "2,000 epochs"
 
 }  // namespace mnist::cli

@@ -345,6 +345,7 @@ ExitCode run_train(int argc, char** argv, Results& results) {
 
   DatasetRequest request = options.data.request();
   request.limit = options.resume.empty() ? options.limit : start.state.train_samples;
+  const StopSignals signals;
   const Dataset data = load_data(request);
   if (options.resume.empty()) start.state.train_samples = data.train.count;
   if (data.train.count != start.state.train_samples) {
@@ -353,7 +354,6 @@ ExitCode run_train(int argc, char** argv, Results& results) {
                             data.train.count, options.resume, start.state.train_samples));
   }
 
-  const StopSignals signals;
   EngineConfig config;
   config.batch_size = start.state.batch_size;
   config.learning_rate = start.state.learning_rate;

@@ -3,9 +3,9 @@
 
     python3 tests/cli/run.py BINARY [--data-dir DIR] [-k PATTERN] [-v]
 
-Everything runs on synthetic digits and small models, so that it takes seconds; with --data-dir (or
-CUDA_MNIST_DATA_DIR) the real MNIST is trained on and evaluated too. Each test has a directory of its
-own, and the processor as device, so that results do not depend on the machine.
+Most of it runs on small models and a few hundred blocky digits that the tests write as IDX files, the
+rest on the built-in synthetic digits; with --data-dir (or CUDA_MNIST_DATA_DIR) the real MNIST is
+trained on and evaluated too. Each test has a directory of its own, and the processor as device.
 """
 import argparse
 import csv
@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 import pty
+import random
 import re
 import resource
 import select
@@ -32,14 +33,38 @@ import unittest
 
 BINARY = None
 DATA_DIR = None
+BLOCKS = None  # directory of the IDX files
 TINY = "pool:4,flatten,dense:10"
-DROPOUT = "conv:4x3,pool:4,flatten,dropout:0.3,dense:10"
+DROPOUT = "conv:4x5:stride3,pool:2,flatten,dropout:0.3,dense:10"
 HEADER = "epoch,loss,accuracy,val_loss,val_accuracy\n"
-RECIPE = ["--dataset", "synthetic", "--limit", "500", "--batch-size", "64", "--device", "cpu"]
 
 
 def digest(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def recipe(limit=500):
+    return ["--dataset", "idx", "--data-dir", BLOCKS, "--limit", str(limit), "--batch-size", "64",
+            "--device", "cpu"]
+
+
+def write_blocks(directory):
+    """600 training and 200 test images: a noisy bright block whose place tells the label."""
+    noise = random.Random(1)
+    for stem, count in (("train", 600), ("t10k", 200)):
+        labels = bytes(noise.randrange(10) for _ in range(count))
+        images = bytearray()
+        for label in labels:
+            row, column = 2 + 13 * (label // 5), 1 + 5 * (label % 5)
+            image = bytearray(noise.randrange(100) for _ in range(784))
+            for y in range(row, row + 11):
+                for x in range(column, column + 5):
+                    image[28 * y + x] = noise.randrange(60, 256)
+            images += image
+        pathlib.Path(directory, f"{stem}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 0x803, count, 28, 28) + images)
+        pathlib.Path(directory, f"{stem}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">II", 0x801, count) + labels)
 
 
 def pgm(pixels):
@@ -55,23 +80,28 @@ class Case(unittest.TestCase):
         self.environment.update(HOME=str(self.dir / "home"), LANG="C.UTF-8", TERM="xterm")
 
     def run_cli(self, *arguments, code=0, **options):
-        """Runs the binary in the test's directory and checks its exit code and its manners."""
+        """Runs the binary in the test's directory; checks its exit code (None: any) and manners."""
         options.setdefault("env", self.environment)
         options.setdefault("cwd", self.dir)
         options.setdefault("stdout", subprocess.PIPE)
         done = subprocess.run([BINARY, *map(str, arguments)], stderr=subprocess.PIPE, text=True,
                               timeout=600, **options)
         context = f"{shlex.join(map(str, done.args))}\n{done.stdout}\n{done.stderr}"
-        self.assertEqual(done.returncode, code, context)
-        if code:
-            lines = done.stderr.strip().splitlines()
-            self.assertTrue(lines, context)
+        if code is not None:
+            self.assertEqual(done.returncode, code, context)
+        self.assertGreaterEqual(done.returncode, 0, context)
+        if done.returncode != 0:
+            self.assertTrue(done.stderr.strip() or done.stdout, context)
             self.assertNotIn("internal error", done.stderr, context)
         self.assertEqual(self.temporaries(), [], context)
         return done
 
     def train(self, *arguments, code=0, arch=TINY, **options):
-        return self.run_cli("train", "--arch", arch, *RECIPE, *arguments, code=code, **options)
+        return self.run_cli("train", "--arch", arch, *recipe(), *arguments, code=code, **options)
+
+    def resume(self, epochs, *arguments, code=0):
+        return self.run_cli("train", "--resume", "mnist.h5", "--epochs", epochs, "--data-dir", BLOCKS,
+                            "--device", "cpu", *arguments, code=code)
 
     def error(self, *arguments, code, contains, **options):
         """The last line of standard error is one clear message."""
@@ -154,7 +184,7 @@ class Help(Case):
             (["train", "--arch", "conv:32x3,dens:10"], "dens"),
             (["train", "--arch", "conv:32x30,flatten,dense:10"], "conv"),
             (["train", "--arch", "flatten,dense:5"], "5 units"),
-            (["train", "--arch", ""], ""),
+            (["train", "--arch", ""], "--arch"),
             (["train", "--out", "x", "--log", "./x"], "same file"),
             (["train", "--init", "a.h5", "--resume", "b.h5"], "--init.*--resume"),
             (["predict"], "IMAGE"),
@@ -219,7 +249,7 @@ class Train(Case):
         training = self.inspect()["training"]
         self.assertEqual((training["epoch"], training["iteration"]), (0, 0))
         self.train("--epochs", "2", "--out", "direct.h5", "--log", "direct.csv")
-        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu")
+        self.resume(2)
         self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("direct.h5")))
         self.assertEqual(self.text("training_log.csv"), self.text("direct.csv"))
 
@@ -239,15 +269,16 @@ class Train(Case):
         self.assertEqual(len(self.text("training_log.csv").splitlines()), 2)
 
     def test_init(self):
-        self.train("--epochs", "2", "--out", "base.h5")
-        done = self.run_cli("train", "--init", "base.h5", *RECIPE, "--epochs", "1", "--json")
+        done = self.train("--epochs", "10", "--out", "base.h5", "--json")
+        base = json.loads(done.stdout.splitlines()[-1])
+        done = self.run_cli("train", "--init", "base.h5", *recipe(), "--epochs", "1", "--json")
         first = json.loads(done.stdout.splitlines()[0])
-        base = list(csv.DictReader(self.text("training_log.csv").splitlines()))
         self.assertEqual(self.inspect()["arch"], TINY)
         self.assertEqual(self.inspect()["training"]["epoch"], 1)
-        self.assertEqual(len(base), 1, "a new log")
-        self.assertLess(first["loss"], 2.0, "trained weights")
-        self.error("train", "--init", "base.h5", "--arch", "flatten,dense:10", *RECIPE, code=2,
+        self.assertEqual(first["epoch"], 1)
+        self.assertLess(first["loss"], base["val_loss"], "it starts from trained weights")
+        self.assertEqual(len(self.text("training_log.csv").splitlines()), 2, "a new log")
+        self.error("train", "--init", "base.h5", "--arch", "flatten,dense:10", *recipe(), code=2,
                    contains="--arch.*contradicts")
         self.train("--init", "base.h5", "--epochs", "1")  # the same --arch is no contradiction
 
@@ -255,7 +286,7 @@ class Train(Case):
         self.train("--epochs", "1")
         before = digest(self.path("mnist.h5")), self.text("training_log.csv")
         self.error("train", "--data-dir", "nowhere", code=66, contains="nowhere")
-        self.error("train", *RECIPE, "--arch", TINY, "--learning-rate", "1e38", code=70,
+        self.error("train", *recipe(), "--arch", TINY, "--learning-rate", "1e38", code=70,
                    contains="NaN in epoch 1, step")
         self.assertEqual(before, (digest(self.path("mnist.h5")), self.text("training_log.csv")))
 
@@ -263,7 +294,7 @@ class Train(Case):
         # Small steps at first, then a file whose run goes wild.
         self.train("--epochs", "1")
         good = digest(self.path("mnist.h5"))
-        done = self.run_cli("train", "--init", "mnist.h5", *RECIPE, "--learning-rate", "3e38",
+        done = self.run_cli("train", "--init", "mnist.h5", *recipe(), "--learning-rate", "3e38",
                             "--epochs", "3", "--json", code=70)
         self.assertRegex(done.stderr, r"epoch \d+, step \d+ of 8")
         self.assertIn("--learning-rate", done.stderr)
@@ -278,7 +309,7 @@ class Train(Case):
             for fd in (0, 1, 2):
                 os.close(fd)
         self.train("--epochs", "1", "--out", "good.h5", "--log", "good.csv")
-        done = subprocess.run([BINARY, "train", "--arch", TINY, *RECIPE, "--epochs", "1"],
+        done = subprocess.run([BINARY, "train", "--arch", TINY, *recipe(), "--epochs", "1"],
                               cwd=self.dir, env=self.environment, preexec_fn=close_all, timeout=600)
         self.assertEqual(done.returncode, 74, "the summary could not be written")
         self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("good.h5")))
@@ -291,7 +322,7 @@ class Train(Case):
         self.assertEqual(self.inspect()["training"]["epoch"], 1)
 
     def test_reader_that_goes_away(self):
-        line = shlex.join([BINARY, "train", "--arch", TINY, *RECIPE, "--epochs", "20", "--json"])
+        line = shlex.join([BINARY, "train", "--arch", TINY, *recipe(), "--epochs", "20", "--json"])
         done = subprocess.run(["bash", "-c", f"{line} | head -1; exit ${{PIPESTATUS[0]}}"],
                               cwd=self.dir, env=self.environment, capture_output=True, text=True,
                               timeout=600)
@@ -309,11 +340,14 @@ class Train(Case):
             self.assertEqual(self.text("a.csv"), self.text("b.csv"))
 
     def test_peak_memory(self):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        self.run_cli("train", "--dataset", "synthetic", "--arch", "pool:7,flatten,dense:10",
-                     "--epochs", "1", "--device", "cpu")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        self.assertLessEqual(max(before, after), 600 * 1024, "KiB, over all children so far")
+        # The whole set and the default model, less the hour of training.
+        process = subprocess.Popen([BINARY, "train", "--dataset", "synthetic", "--device", "cpu",
+                                    "--epochs", "0"], cwd=self.dir, env=self.environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        self.assertLessEqual(usage.ru_maxrss, 600 * 1024, "KiB")
 
 
 class Resume(Case):
@@ -328,19 +362,16 @@ class Resume(Case):
     def test_two_and_two_is_four(self):
         self.straight(4)
         self.train("--epochs", "2", arch=DROPOUT)
-        done = self.run_cli("train", "--resume", "mnist.h5", "--epochs", "4", "--device", "cpu",
-                            "--json")
+        done = self.resume(4, "--json")
         self.assertEqual([json.loads(line).get("epoch") for line in done.stdout.splitlines()],
                          [3, 4, None])
         self.assert_equal_to_straight()
 
     def test_every_epoch(self):
         self.straight(3)
-        for epochs in range(1, 4):
-            first = ["--resume", "mnist.h5", "--device", "cpu"]
-            if epochs == 1:
-                first = ["--arch", DROPOUT, *RECIPE]
-            self.run_cli("train", *first, "--epochs", epochs)
+        self.train("--epochs", "1", arch=DROPOUT)
+        self.resume(2)
+        self.resume(3)
         self.assert_equal_to_straight()
 
     def test_elsewhere(self):
@@ -348,8 +379,8 @@ class Resume(Case):
         self.train("--epochs", "1", arch=DROPOUT)
         before = digest(self.path("mnist.h5"))
         shutil.copy(self.path("training_log.csv"), self.path("copy.csv"))
-        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--out", "next.h5", "--log",
-                     "copy.csv", "--device", "cpu", "--threads", "2", "--data", "resident")
+        self.resume(2, "--out", "next.h5", "--log", "copy.csv", "--threads", "2", "--data",
+                    "resident")
         self.assertEqual(digest(self.path("mnist.h5")), before)
         self.assertEqual(digest(self.path("next.h5")), digest(self.path("straight.h5")))
         self.assertEqual(self.text("copy.csv"), self.text("straight.csv"))
@@ -359,13 +390,13 @@ class Resume(Case):
         self.train("--epochs", "2", arch=DROPOUT)
         with open(self.path("training_log.csv"), "a") as log:
             log.write("3,0.5,0.5,0.5,0.5\n4,0.1")
-        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "3", "--device", "cpu")
+        self.resume(3)
         self.assert_equal_to_straight()
 
     def test_lost_log(self):
         self.train("--epochs", "1")
         self.path("training_log.csv").unlink()
-        done = self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu")
+        done = self.resume(2)
         self.assertIn("training_log.csv is not there", done.stderr)
         lines = self.text("training_log.csv").splitlines()
         self.assertEqual(len(lines), 2)
@@ -375,13 +406,14 @@ class Resume(Case):
         self.train("--epochs", "2")
         before = digest(self.path("mnist.h5"))
         self.path("training_log.csv").write_text(HEADER)
-        self.error("train", "--resume", "mnist.h5", "--epochs", "3", "--device", "cpu", code=65,
-                   contains="training_log.csv")
+        done = self.resume(3, code=65)
+        self.assertIn("training_log.csv", done.stderr)
         self.assertEqual(digest(self.path("mnist.h5")), before)
 
     def test_contradictions(self):
         self.train("--epochs", "1")
-        resume = ["train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu"]
+        resume = ["train", "--resume", "mnist.h5", "--epochs", "2", "--data-dir", BLOCKS,
+                  "--device", "cpu"]
         for option, value in [("--seed", "2"), ("--batch-size", "32"), ("--learning-rate", "0.1"),
                               ("--shuffle", "off"), ("--limit", "400"), ("--dataset", "mnist"),
                               ("--arch", "flatten,dense:10")]:
@@ -390,7 +422,7 @@ class Resume(Case):
         self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2, contains="1 epochs")
         # The same values are welcome.
         self.run_cli(*resume, "--seed", "1", "--batch-size", "64", "--learning-rate", "1e-3",
-                     "--shuffle", "on", "--limit", "500", "--dataset", "synthetic", "--arch", TINY)
+                     "--shuffle", "on", "--limit", "500", "--dataset", "idx", "--arch", TINY)
 
     def test_missing_and_foreign(self):
         self.error("train", "--resume", "no.h5", code=66, contains="no.h5")
@@ -399,9 +431,11 @@ class Resume(Case):
 
 
 class Signals(Case):
+    def recipe(self):
+        return ["--arch", DROPOUT, *recipe(), "--batch-size", "4"]  # 125 steps an epoch
+
     def start(self, *arguments, **options):
-        process = subprocess.Popen([BINARY, "train", "--arch", DROPOUT, *RECIPE, "--limit", "2000",
-                                    *arguments],
+        process = subprocess.Popen([BINARY, "train", *self.recipe(), *arguments],
                                    cwd=self.dir, env=self.environment, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True, **options)
         self.addCleanup(process.stdout.close)
@@ -418,28 +452,25 @@ class Signals(Case):
         return stdout, stderr
 
     def check_resume(self, how, code):
-        # Interrupted three times, wherever it happens to be, then finished: as if never stopped.
-        arguments = ["--epochs", "30", "--json"]
-        process = self.start(*arguments)
-        stops = 0
-        for after in (0.0, 0.02, 0.05):
+        # Interrupted wherever it happens to be, several times, then finished: as if never stopped.
+        process = self.start("--epochs", "25", "--json")
+        inside = []
+        for after in (0.0, 0.03, 0.06):
             _, stderr = self.stop(process, how, after)
-            self.assertIn(process.returncode, (0, code), stderr)
+            self.assertEqual(process.returncode, code, stderr)
             self.assertEqual(self.temporaries(), [])
-            if process.returncode == 0:
-                break
-            stops += 1
+            inside.append(self.inspect()["training"]["batch"])
             command = stderr.rstrip().splitlines()[-1].strip()
-            self.assertTrue(command.startswith(f"{BINARY} train --resume mnist.h5 --epochs 30"),
+            self.assertTrue(command.startswith(f"{BINARY} train --resume mnist.h5 --epochs 25"),
                             stderr)
             self.assertIn("--json", command)
             process = subprocess.Popen(shlex.split(command), cwd=self.dir, env=self.environment,
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         process.communicate(timeout=600)
         self.assertEqual(process.returncode, 0)
-        self.assertGreater(stops, 0, "too fast to be interrupted")
-        self.run_cli("train", "--arch", DROPOUT, *RECIPE, "--limit", "2000", "--epochs", "30",
-                     "--out", "straight.h5", "--log", "straight.csv")
+        self.assertTrue(any(inside), "never stopped inside an epoch")
+        self.run_cli("train", *self.recipe(), "--epochs", "25", "--out", "straight.h5", "--log",
+                     "straight.csv")
         self.assertEqual(self.text("training_log.csv"), self.text("straight.csv"))
         self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("straight.h5")))
 
@@ -456,7 +487,8 @@ class Signals(Case):
 
     def test_mid_epoch(self):
         # One long epoch: the stop is certainly inside of it.
-        process = self.start("--epochs", "2", "--limit", "60000", "--batch-size", "1")
+        process = self.start("--epochs", "2", "--dataset", "synthetic", "--limit", "60000",
+                             "--batch-size", "1")
         deadline = time.monotonic() + 60
         line = ""
         while "training images" not in line and time.monotonic() < deadline:
@@ -472,6 +504,19 @@ class Signals(Case):
         self.assertGreater(training["batch"], 0)
         self.assertEqual(training["iteration"], training["batch"])
         self.assertEqual(self.text("training_log.csv"), HEADER)
+
+    def test_while_loading(self):
+        for how, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            process = self.start("--dataset", "synthetic", "--limit", "60000", "--arch",
+                                 "conv:64x9:same,conv:64x9:same,flatten,dense:10")
+            time.sleep(0.2)
+            process.send_signal(how)
+            begin = time.monotonic()
+            process.communicate(timeout=60)
+            self.assertIn(process.returncode, (code, -how))
+            self.assertLess(time.monotonic() - begin, 20)
+            if process.returncode == -how:
+                self.assertEqual(self.files(), [])
 
     def test_second_signal_ends_at_once(self):
         process = self.start("--epochs", "100000", "--json")
@@ -501,16 +546,22 @@ class Signals(Case):
             process.wait()
             training = self.inspect()["training"]
             self.assertGreaterEqual(training["epoch"], 1)
-            self.run_cli("train", "--resume", "mnist.h5", "--epochs", training["epoch"] + 1,
-                         "--device", "cpu")
+            self.resume(training["epoch"] + 1)
 
 
 class Outputs(Case):
-    @unittest.skipIf(os.geteuid() == 0, "root may write anywhere")
     def test_read_only_directory(self):
         self.path("ro").mkdir(mode=0o555)
-        self.error("train", "--out", "ro/mnist.h5", *RECIPE, code=73, contains="ro/mnist.h5")
-        self.error("train", "--log", "ro/log.csv", *RECIPE, code=73, contains="ro/log.csv")
+        self.path("rw").mkdir()
+        os.chmod(self.path("rw"), 0o777)
+        os.chmod(self.dir, 0o755)
+        options = {}
+        if os.geteuid() == 0:  # root may write anywhere
+            options["preexec_fn"] = lambda: os.setuid(65534)
+        for option, file in (("--out", "ro/mnist.h5"), ("--log", "ro/log.csv")):
+            self.error("train", "--dataset", "synthetic", "--out", "rw/mnist.h5", "--log",
+                       "rw/log.csv", option, file, code=73, contains=file, **options)
+        self.assertEqual(list(self.path("rw").iterdir()), [])
 
     def test_impossible_outputs_are_found_before_training(self):
         self.path("folder").mkdir()
@@ -518,7 +569,7 @@ class Outputs(Case):
         for option in ["--out", "--log"]:
             for target in ["folder", "nowhere/x", "file/x", "/dev/full"]:
                 with self.subTest(option=option, target=target):
-                    self.error("train", option, target, *RECIPE, code=73,
+                    self.error("train", option, target, *recipe(), code=73,
                                contains=re.escape(target))
         self.assertEqual(self.files(), ["file", "folder"])
 
@@ -541,12 +592,6 @@ class Outputs(Case):
         self.train("--epochs", "1", preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (size, size)))
 
-    def run_cli(self, *arguments, code=0, **options):
-        if code is not None:
-            return super().run_cli(*arguments, code=code, **options)
-        return subprocess.run([BINARY, *map(str, arguments)], env=self.environment, cwd=self.dir,
-                              capture_output=True, text=True, timeout=600, **options)
-
     def test_odd_names(self):
         out, log = "a model's \"name\" $x.h5", "l\u00f6g.csv"
         self.train("--epochs", "1", "--out", out, "--log", log)
@@ -561,8 +606,8 @@ class Terminal(Case):
         primary, secondary = pty.openpty()
         fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
-            [BINARY, "train", "--arch", TINY, *RECIPE, "--limit", "20000", "--epochs", "2",
-             *arguments], cwd=self.dir, env={**self.environment, **environment},
+            [BINARY, "train", "--arch", TINY, "--dataset", "synthetic", "--limit", "20000",
+             "--device", "cpu", "--epochs", "2", *arguments], cwd=self.dir, env={**self.environment, **environment},
             stdout=subprocess.DEVNULL, stderr=secondary)
         os.close(secondary)
         text = b""
@@ -619,7 +664,7 @@ class Models(Case):
         self.assertEqual(found["input"], [28, 28, 1])
         self.assertEqual([layer["name"] for layer in found["layers"]],
                          ["conv2d", "max_pooling2d", "flatten", "dropout", "dense"])
-        self.assertEqual(found["layers"][0]["parameters"], {"kernel": [3, 3, 1, 4], "bias": [4]})
+        self.assertEqual(found["layers"][0]["parameters"], {"kernel": [5, 5, 1, 4], "bias": [4]})
         self.assertEqual(found["parameters"],
                          sum(math.prod(shape) for layer in found["layers"]
                              for shape in layer["parameters"].values()))
@@ -632,7 +677,8 @@ class Models(Case):
         self.train("--epochs", "1")
         good = self.path("mnist.h5").read_bytes()
         flipped = bytearray(good)
-        flipped[len(good) // 2] ^= 16
+        for i in range(100, len(good), 256):
+            flipped[i] ^= 16
         bad = {"empty.h5": b"", "text.h5": b"hello\n", "half.h5": good[:len(good) // 2],
                "short.h5": good[:-1], "flipped.h5": bytes(flipped)}
         for name, content in bad.items():
@@ -642,18 +688,37 @@ class Models(Case):
                             ["train", "--init", name], ["train", "--resume", name]):
                 with self.subTest(command=command):
                     self.error(*command, code=65, contains=re.escape(name))
-        for command in (["evaluate", "--model", "no.h5"], ["predict", "x.png"],
-                        ["inspect", "no.h5"], ["evaluate", "--model", "."]):
-            if command[0] == "predict":
-                command += ["--model", "no.h5"]
-            code = 65 if command[-1] == "." else 66
+        for command in (["evaluate", "--model", "no.h5"], ["predict", "x.png", "--model", "no.h5"],
+                        ["inspect", "no.h5"]):
             with self.subTest(command=command):
-                self.error(*command, code=code, contains=re.escape(command[-1]))
+                self.error(*command, code=66, contains="no.h5")
+        self.error("inspect", ".", code=65, contains="directory")
+
+    def test_one_flipped_bit_is_refused_or_harmless(self):
+        self.train("--epochs", "1")
+        good = self.path("mnist.h5").read_bytes()
+        images = [self.path(f"{i}.pgm") for i in range(2)]
+        for i, image in enumerate(images):
+            image.write_bytes(pgm(40 * i + j % 200 for j in range(784)))
+        predict = ["predict", "--device", "cpu", "--json", *images, "--model", "mnist.h5"]
+        expected = self.run_cli(*predict).stdout
+        places = random.Random(7)
+        for _ in range(25):
+            at, bit = places.randrange(len(good)), 1 << places.randrange(8)
+            bad = bytearray(good)
+            bad[at] ^= bit
+            self.path("mnist.h5").write_bytes(bad)
+            done = self.run_cli(*predict, code=None)
+            with self.subTest(byte=at, bit=bit):
+                self.assertIn(done.returncode, (0, 65), done.stderr)
+                if done.returncode == 0:
+                    self.assertEqual(done.stdout, expected)
 
 
 class Evaluate(Case):
     def test_json_and_text(self):
-        done = self.train("--epochs", "3", "--json")
+        done = self.run_cli("train", "--arch", TINY, "--dataset", "synthetic", "--limit", "2000",
+                            "--device", "cpu", "--epochs", "2", "--json")
         last = json.loads(done.stdout.splitlines()[-2])
         found = json.loads(self.run_cli("evaluate", "--dataset", "synthetic", "--device", "cpu",
                                         "--json").stdout)
@@ -681,9 +746,9 @@ class Evaluate(Case):
 
     def test_limit(self):
         self.train("--epochs", "1")
-        for limit, samples in ((1, 1), (123, 123), (99999, 10000)):
-            found = json.loads(self.run_cli("evaluate", "--dataset", "synthetic", "--device", "cpu",
-                                            "--limit", limit, "--json").stdout)
+        for limit, samples in ((1, 1), (123, 123), (99999, 200)):
+            found = json.loads(self.run_cli("evaluate", "--dataset", "idx", "--data-dir", BLOCKS,
+                                            "--device", "cpu", "--limit", limit, "--json").stdout)
             self.assertEqual(found["samples"], samples)
             self.assertEqual(sum(map(sum, found["confusion"])), samples)
 
@@ -750,8 +815,6 @@ class Data(Case):
         self.assertEqual(len(done.stdout.splitlines()), 4)
         self.run_cli("data", "verify", "--dataset", "synthetic")
 
-    run_cli = Outputs.run_cli
-
     def test_bad_sets(self):
         self.path("bad").mkdir()
         self.error("train", "--data-dir", "bad", code=66, contains="--data-dir|data fetch")
@@ -786,10 +849,10 @@ class Doctor(Case):
 
     def test_cuda_that_is_not_there(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
-        done = self.run_cli("train", "--device", "cuda", *RECIPE[:-2], code=69, env=env)
+        done = self.run_cli("train", "--device", "cuda", *recipe()[:-2], code=69, env=env)
         self.assertIn("--device cuda", done.stderr)
         self.assertEqual(self.files(), [])
-        done = self.run_cli("train", "--arch", TINY, *RECIPE[:-2], "--epochs", "1", env=env)
+        done = self.run_cli("train", "--arch", TINY, *recipe()[:-2], "--epochs", "1", env=env)
         self.assertIn("Computing on the processor: ", done.stderr)
 
 
@@ -801,11 +864,11 @@ class RealMnist(Case):
 
     def test_train_evaluate_predict(self):
         self.run_cli("data", "verify", "--data-dir", DATA_DIR)
-        done = self.run_cli("train", "--data-dir", DATA_DIR, "--limit", "10000", "--epochs", "2",
-                            "--arch", "conv:8x5,pool:2,flatten,dense:32,dense:10", "--json",
-                            "--device", "cpu")
+        done = self.run_cli("train", "--data-dir", DATA_DIR, "--limit", "20000", "--epochs", "2",
+                            "--arch", "pool:2,flatten,dense:64,dense:10", "--json", "--device",
+                            "cpu")
         last = json.loads(done.stdout.splitlines()[-1])
-        self.assertGreater(last["val_accuracy"], 0.93)
+        self.assertGreater(last["val_accuracy"], 0.90)
         found = json.loads(self.run_cli("evaluate", "--data-dir", DATA_DIR, "--json", "--device",
                                         "cpu").stdout)
         self.assertEqual(found["accuracy"], last["val_accuracy"])
@@ -814,16 +877,16 @@ class RealMnist(Case):
         self.error("evaluate", "--dataset", "fashion-mnist", "--data-dir", DATA_DIR, "--device",
                    "cpu", code=65, contains="MNIST")
         # The first test images, as files.
-        images, labels = self.test_set()
+        images, labels = self.first_images()
         names = []
         for i in range(20):
             names.append(f"{i}.pgm")
             self.path(names[-1]).write_bytes(pgm(images[16 + 784 * i:16 + 784 * (i + 1)]))
         predictions = json.loads(self.run_cli("predict", *names, "--json", "--device", "cpu").stdout)
         right = sum(item["digit"] == labels[8 + i] for i, item in enumerate(predictions))
-        self.assertGreaterEqual(right, 18)
+        self.assertGreaterEqual(right, 17)
 
-    def test_set(self):
+    def first_images(self):
         import gzip
         contents = []
         for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
@@ -835,7 +898,7 @@ class RealMnist(Case):
 
 
 def main():
-    global BINARY, DATA_DIR
+    global BINARY, BLOCKS, DATA_DIR
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary")
     parser.add_argument("--data-dir", default=os.environ.get("CUDA_MNIST_DATA_DIR"))
@@ -849,7 +912,9 @@ def main():
     if arguments.pattern:
         loader.testNamePatterns = [p if "*" in p else f"*{p}*" for p in arguments.pattern]
     suite = loader.loadTestsFromModule(sys.modules[__name__])
-    result = unittest.TextTestRunner(verbosity=2 if arguments.verbose else 1).run(suite)
+    with tempfile.TemporaryDirectory(prefix="cuda-mnist-blocks-") as BLOCKS:
+        write_blocks(BLOCKS)
+        result = unittest.TextTestRunner(verbosity=2 if arguments.verbose else 1).run(suite)
     sys.exit(not (result.wasSuccessful() and result.testsRun > 0))
 
 
