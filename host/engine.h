@@ -97,7 +97,7 @@ DeviceInfo device_info(Target target);  // throws Error(kUnavailable) where unus
 // it.
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config);
 
-// Architectures the cuda target was compiled for ("75-real;...;120"); empty if it was not built.
+// Architectures the cuda target was compiled for ("75-real ... 120"); empty if it was not built.
 std::string compiled_architectures();
 
 }  // namespace mnist

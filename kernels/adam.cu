@@ -33,6 +33,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
                 float one_minus_beta1, float one_minus_beta2, size_t size) {
   const float alpha = state->learning_rate * state->bias_correction;
   __syncthreads();  // every thread has read *state, which the last block's thread 0 will write
+  __threadfence();  // the block's reads come before its ticket
   if (threadIdx.x == 0 && atomicAdd(&state->ticket, 1u) == gridDim.x - 1) {
     state->ticket = 0;
     state->iteration += 1;

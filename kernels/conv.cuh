@@ -20,7 +20,7 @@ inline void check_shape(const ConvShape& s) {
   CHECK(int64_t{s.h} * s.w < kLimit / s.c && int64_t{s.h} * s.w < kLimit / s.n);
   CHECK(int64_t{s.p} * s.q < kLimit / s.k && int64_t{s.p} * s.q < kLimit / s.n);
   CHECK(int64_t{s.r} * s.s < kLimit / s.c && int64_t{s.r} * s.s < kLimit / s.k);
-  CHECK(s.stride_h < kLimit && s.stride_w < kLimit / s.c);
+  CHECK(s.stride_h < kLimit / s.stride_w && s.stride_w < kLimit / s.c);
   CHECK(int64_t{s.pad_h} + s.r < kLimit / s.w / s.c && int64_t{s.pad_w} + s.s < kLimit / s.c);
 }
 
@@ -71,7 +71,7 @@ struct WindowSource {
   __device__ __forceinline__ float4 load4(const Row& row, const Col& col) const {
     if (aligned) {
       if (!inside(row, col)) return make_float4(0, 0, 0, 0);
-      return *reinterpret_cast<const float4*>(x + row.at + col.at);
+      return *reinterpret_cast<const float4*>(x + (row.at + col.at));
     }
     float v[4];
     Col next = col;
@@ -100,14 +100,20 @@ struct WindowSource {
 };
 
 // [N*H*W, R*S*K]: row (n,h,w), column (r,s,k) is the dy of the output whose window holds (h,w) at
-// its place (r,s), zero if there is none.
+// its place (r,s), zero if there is none. In the padded input, that window begins at row h - r,
+// which is p * stride_h if h and r leave the same rest; then p is the difference of their
+// quotients.
 struct OutputGradientSource {
   struct Row {
-    const float* image;
-    int h, w;  // in the padded input
+    int64_t at;  // of output (n,p,q,0) in dy
+    int p, q;
+    int phase;  // both rests in one number
   };
   struct Col {
-    int r, s, channel, count;
+    int at;
+    int p, q;
+    int phase;
+    int index;
   };
 
   OutputGradientSource(const float* gradient, const ConvShape& shape)
@@ -127,48 +133,43 @@ struct OutputGradientSource {
         aligned(shape.k % 4 == 0) {}
 
   __device__ Row row(int m) const {
-    if (m >= rows) return {dy, -1, -1};  // outside, whatever the column
+    if (m >= rows) return {0, 0, 0, -1};
     const int n = positions.quotient(m), position = m - n * positions.value;
     const int h_index = w.quotient(position), w_index = position - h_index * w.value;
-    return {dy + size_t(n) * p * q * k.value, h_index + pad_h, w_index + pad_w};
+    const int top = h_index + pad_h, left = w_index + pad_w;
+    const int p_index = stride_h.quotient(top), q_index = stride_w.quotient(left);
+    return {((int64_t{n} * p + p_index) * q + q_index) * k.value, p_index, q_index,
+            phase(top - p_index * stride_h.value, left - q_index * stride_w.value)};
   }
 
   __device__ Col col(int c) const {
-    const int position = k.quotient(c), r = s.quotient(position);
-    return {r, position - r * s.value, c - position * k.value, cols - c};
+    if (c >= cols) return {0, 0, 0, -2, c};
+    const int position = k.quotient(c), r = s.quotient(position), s_index = position - r * s.value;
+    const int p_index = stride_h.quotient(r), q_index = stride_w.quotient(s_index);
+    return {c - position * k.value - (p_index * q + q_index) * k.value, p_index, q_index,
+            phase(r - p_index * stride_h.value, s_index - q_index * stride_w.value), c};
   }
 
-  __device__ __forceinline__ float4 load4(const Row& row, const Col& col) const {
+  __device__ __forceinline__ float4 load4(const Row& row, const Col& first) const {
     if (aligned) {
-      const float* from = find(row, col);
-      return from == nullptr ? make_float4(0, 0, 0, 0) : *reinterpret_cast<const float4*>(from);
+      if (!inside(row, first)) return make_float4(0, 0, 0, 0);
+      return *reinterpret_cast<const float4*>(dy + (row.at + first.at));
     }
     float v[4];
-    Col next = col;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float* from = find(row, next);
-      v[j] = from == nullptr ? 0.0f : *from;
-      next.count -= 1;
-      if (++next.channel == k.value) {
-        next.channel = 0;
-        if (++next.s == s.value) {
-          next.s = 0;
-          next.r += 1;
-        }
-      }
+      const Col next = col(first.index + j);
+      v[j] = inside(row, next) ? dy[row.at + next.at] : 0.0f;
     }
     return make_float4(v[0], v[1], v[2], v[3]);
   }
 
-  __device__ __forceinline__ const float* find(const Row& row, const Col& col) const {
-    const int top = row.h - col.r, left = row.w - col.s;
-    if (top < 0 || left < 0 || col.count <= 0) return nullptr;
-    const int p_index = stride_h.quotient(top), q_index = stride_w.quotient(left);
-    if (p_index >= p || q_index >= q || p_index * stride_h.value != top ||
-        q_index * stride_w.value != left)
-      return nullptr;
-    return row.image + (p_index * q + q_index) * k.value + col.channel;
+  __device__ int phase(int rest_h, int rest_w) const {
+    return rest_h * stride_w.value + rest_w;
+  }
+  __device__ bool inside(const Row& row, const Col& col) const {
+    return row.phase == col.phase && unsigned(row.p - col.p) < unsigned(p) &&
+           unsigned(row.q - col.q) < unsigned(q);
   }
 
   const float* dy;
@@ -179,9 +180,10 @@ struct OutputGradientSource {
 
 // [C, R*S*K]: the filter with input and output channels exchanged.
 struct FilterSource {
-  using Row = int;  // the input channel
+  using Row = int;  // the input channel, negative beyond the last
   struct Col {
-    int position, k, count;
+    int64_t at;
+    int index;
   };
 
   FilterSource(const float* filter, const ConvShape& shape)
@@ -191,32 +193,24 @@ struct FilterSource {
         k(shape.k),
         aligned(shape.k % 4 == 0) {}
 
-  __device__ Row row(int channel) const { return channel; }
+  __device__ Row row(int channel) const { return channel < c ? channel : -1; }
 
   __device__ Col col(int index) const {
     const int position = k.quotient(index);
-    return {position, index - position * k.value, cols - index};
+    return {int64_t{position} * c * k.value + (index - position * k.value), index};
   }
 
-  __device__ __forceinline__ float4 load4(Row channel, const Col& col) const {
-    if (channel >= c || col.count <= 0) return make_float4(0, 0, 0, 0);
-    if (aligned) return *reinterpret_cast<const float4*>(find(channel, col));
+  __device__ __forceinline__ float4 load4(Row channel, const Col& first) const {
+    if (channel < 0 || first.index >= cols) return make_float4(0, 0, 0, 0);
+    const int64_t at = int64_t{channel} * k.value;
+    if (aligned) return *reinterpret_cast<const float4*>(w + at + first.at);
     float v[4];
-    Col next = col;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      v[j] = next.count > 0 ? *find(channel, next) : 0.0f;
-      next.count -= 1;
-      if (++next.k == k.value) {
-        next.k = 0;
-        next.position += 1;
-      }
+      const Col next = col(first.index + j);
+      v[j] = next.index < cols ? w[at + next.at] : 0.0f;
     }
     return make_float4(v[0], v[1], v[2], v[3]);
-  }
-
-  __device__ const float* find(Row channel, const Col& col) const {
-    return w + (size_t(col.position) * c + channel) * k.value + col.k;
   }
 
   const float* w;

@@ -1,7 +1,7 @@
 // Max pooling: y[n,p,q,c] = max over the window of x[n, p*stride_h-pad_h+i, q*stride_w-pad_w+j, c].
 // A window's gradient goes to its first maximum in row-major order, whose place the forward pass
 // notes in one byte. Backward gathers: each element of x asks the windows that cover it, so
-// overlapping windows need no atomics. A vector is four neighbouring channels of one position.
+// overlapping windows need no atomics.
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -17,48 +17,56 @@ void check_shape(const PoolShape& s) {
   CHECK(s.pad_h >= 0 && s.pad_h < s.window_h && s.pad_w >= 0 && s.pad_w < s.window_w);
   CHECK(int64_t{s.p - 1} * s.stride_h < int64_t{s.h} + s.pad_h);
   CHECK(int64_t{s.q - 1} * s.stride_w < int64_t{s.w} + s.pad_w);
-  constexpr int64_t kLimit = 1 << 30;  // vectors are counted in int
-  CHECK(int64_t{s.h} * s.w < kLimit && int64_t{s.p} * s.q < kLimit);
-  CHECK(int64_t(s.input_size()) / 4 < kLimit && int64_t(s.output_size()) / 4 < kLimit);
+  constexpr int64_t kLimit = 1 << 30;  // an image's elements are counted in int
+  CHECK(int64_t{s.h} * s.w < kLimit / s.c && int64_t{s.p} * s.q < kLimit / s.c);
 }
 
 }  // namespace
 
-// Splits the index of a vector into (n, row, col, vector of channels).
-struct VectorIndex {
-  VectorIndex(int row_count, int col_count, int channels)
-      : rows(row_count), cols(col_count), vectors(ceil_div(channels, 4)) {}
-
-  struct Parts {
-    int n, row, col, channel;
-  };
-  __device__ Parts split(int index) const {
-    const int position = vectors.quotient(index), line = cols.quotient(position);
-    const int n = rows.quotient(line);
-    return {n, line - n * rows.value, position - line * cols.value,
-            (index - position * vectors.value) * 4};
+// Which thread does what: one position (n, row, col), and of its channels the vectors of four from
+// `channel` on that are `step` channels apart, kVectorsPerThread at most.
+struct PoolThreads {
+  PoolThreads(int image_count, int row_count, int col_count, int channels)
+      : rows(row_count),
+        cols(col_count),
+        groups(ceil_div(channels, 4 * kVectorsPerThread)),
+        step(groups.value * 4),
+        count(image_count * row_count * col_count * groups.value) {
+    CHECK(int64_t{image_count} * row_count * col_count < INT32_MAX / groups.value);
   }
 
-  Divisor rows, cols, vectors;
+  struct Share {
+    int n, row, col, channel;
+  };
+  __device__ Share share(int index) const {
+    const int position = groups.quotient(index), line = cols.quotient(position);
+    const int n = rows.quotient(line);
+    return {n, line - n * rows.value, position - line * cols.value,
+            (index - position * groups.value) * 4};
+  }
+
+  Divisor rows, cols, groups;
+  int step, count;
 };
 
 __global__ void __launch_bounds__(kBlockSize, 1)
-    maxpool2d_forward_kernel(float* y, uint8_t* argmax, const float* x, VectorIndex outputs,
-                             int count, PoolShape shape) {
+    maxpool2d_forward_kernel(float* y, uint8_t* argmax, const float* x, PoolThreads threads,
+                             PoolShape shape) {
+  const int64_t index = element_index();
+  if (index >= threads.count) return;
+  const auto [n, p, q, channel] = threads.share(int(index));
   const bool aligned = shape.c % 4 == 0;
-  for (int vector = 0; vector < kVectorsPerThread; ++vector) {
-    const int64_t index = vector_index(vector);
-    if (index >= count) break;
-    const auto [n, p, q, c] = outputs.split(int(index));
-    const int valid = shape.c - c;
-    const int top = p * shape.stride_h - shape.pad_h, left = q * shape.stride_w - shape.pad_w;
-    const int i_begin = max(0, -top), i_end = min(shape.window_h, shape.h - top);
-    const int j_begin = max(0, -left), j_end = min(shape.window_w, shape.w - left);
-    const float* corner = x + ((int64_t{n} * shape.h + top) * shape.w + left) * shape.c + c;
-    const auto input = [&](int i, int j) {
-      return load4(corner + (i * shape.w + j) * shape.c, valid, aligned);
-    };
+  const int top = p * shape.stride_h - shape.pad_h, left = q * shape.stride_w - shape.pad_w;
+  const int i_begin = max(0, -top), i_end = min(shape.window_h, shape.h - top);
+  const int j_begin = max(0, -left), j_end = min(shape.window_w, shape.w - left);
+  const float* corner = x + ((int64_t{n} * shape.h + top) * shape.w + left) * shape.c;
+  const int64_t out = ((int64_t{n} * shape.p + p) * shape.q + q) * shape.c;
 
+  for (int c = channel; c < shape.c; c += threads.step) {
+    const int valid = shape.c - c;
+    const auto input = [&](int i, int j) {
+      return load4(corner + (i * shape.w + j) * shape.c + c, valid, aligned);
+    };
     // Starting from the first value, not from -infinity, lets a NaN win there.
     const float4 start = input(i_begin, j_begin);
     const int start_place = i_begin * shape.window_w + j_begin;
@@ -77,13 +85,12 @@ __global__ void __launch_bounds__(kBlockSize, 1)
         }
       }
     }
-
-    const int64_t at = ((int64_t{n} * shape.p + p) * shape.q + q) * shape.c + c;
-    store4(y + at, make_float4(best[0], best[1], best[2], best[3]), valid, aligned);
-    if (argmax == nullptr) continue;
-    store4(argmax + at,
-           make_uchar4(uint8_t(place[0]), uint8_t(place[1]), uint8_t(place[2]), uint8_t(place[3])),
-           valid, aligned);
+    store4(y + out + c, make_float4(best[0], best[1], best[2], best[3]), valid, aligned);
+    if (argmax != nullptr)
+      store4(
+          argmax + out + c,
+          make_uchar4(uint8_t(place[0]), uint8_t(place[1]), uint8_t(place[2]), uint8_t(place[3])),
+          valid, aligned);
   }
 }
 
@@ -91,48 +98,51 @@ void maxpool2d_forward(float* y, uint8_t* argmax, const float* x, const PoolShap
                        cudaStream_t stream) {
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr);
-  const int count = shape.n * shape.p * shape.q * ceil_div(shape.c, 4);
-  launch(maxpool2d_forward_kernel, vector_grid(count), dim3(kBlockSize), 0, stream, y, argmax, x,
-         VectorIndex(shape.p, shape.q, shape.c), count, shape);
+  const PoolThreads threads(shape.n, shape.p, shape.q, shape.c);
+  launch(maxpool2d_forward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), 0, stream, y,
+         argmax, x, threads, shape);
 }
 
 __global__ void __launch_bounds__(kBlockSize, 1)
     maxpool2d_backward_kernel(float* dx, const float* dy, const uint8_t* argmax, const float* gate,
-                              VectorIndex inputs, int count, Divisor stride_h, Divisor stride_w,
+                              PoolThreads threads, Divisor stride_h, Divisor stride_w,
                               PoolShape shape) {
+  const int64_t index = element_index();
+  if (index >= threads.count) return;
+  const auto [n, h, w, channel] = threads.share(int(index));
   const bool aligned = shape.c % 4 == 0;
-  for (int vector = 0; vector < kVectorsPerThread; ++vector) {
-    const int64_t index = vector_index(vector);
-    if (index >= count) break;
-    const auto [n, h, w, c] = inputs.split(int(index));
-    const int valid = shape.c - c;
-    // Of the windows that begin at or before this position, those that have not ended.
-    const int bottom = h + shape.pad_h, right = w + shape.pad_w;
-    const auto first = [](int end, int window, const Divisor& stride) {
-      return end < window ? 0 : stride.quotient(end - window) + 1;
-    };
-    const int p_begin = first(bottom, shape.window_h, stride_h);
-    const int q_begin = first(right, shape.window_w, stride_w);
-    const int p_end = min(shape.p, stride_h.quotient(bottom) + 1);
-    const int q_end = min(shape.q, stride_w.quotient(right) + 1);
+  // Of the windows that begin at or before this position, those that have not ended.
+  const int bottom = h + shape.pad_h, right = w + shape.pad_w;
+  const auto first = [](int end, int window, const Divisor& stride) {
+    return end < window ? 0 : stride.quotient(end - window) + 1;
+  };
+  const int p_begin = first(bottom, shape.window_h, stride_h);
+  const int q_begin = first(right, shape.window_w, stride_w);
+  const int p_end = min(shape.p, stride_h.quotient(bottom) + 1);
+  const int q_end = min(shape.q, stride_w.quotient(right) + 1);
+  const int64_t image = int64_t{n} * shape.p * shape.q * shape.c;
+  const float* image_dy = dy + image;
+  const uint8_t* image_argmax = argmax + image;
+  const int64_t out = ((int64_t{n} * shape.h + h) * shape.w + w) * shape.c;
 
+  for (int c = channel; c < shape.c; c += threads.step) {
+    const int valid = shape.c - c;
     float4 sum = make_float4(0, 0, 0, 0);
     for (int p = p_begin; p < p_end; ++p) {
       for (int q = q_begin; q < q_end; ++q) {
         const int here =
             (bottom - p * shape.stride_h) * shape.window_w + right - q * shape.stride_w;
-        const int64_t from = ((int64_t{n} * shape.p + p) * shape.q + q) * shape.c + c;
-        const float4 v = load4(dy + from, valid, aligned);
-        const uchar4 place = load4(argmax + from, valid, aligned);
+        const int from = (p * shape.q + q) * shape.c + c;
+        const float4 v = load4(image_dy + from, valid, aligned);
+        const uchar4 place = load4(image_argmax + from, valid, aligned);
         sum.x += place.x == here ? v.x : 0.0f;
         sum.y += place.y == here ? v.y : 0.0f;
         sum.z += place.z == here ? v.z : 0.0f;
         sum.w += place.w == here ? v.w : 0.0f;
       }
     }
-    const int64_t at = ((int64_t{n} * shape.h + h) * shape.w + w) * shape.c + c;
-    if (gate != nullptr) sum = gated(sum, load4(gate + at, valid, aligned));
-    store4(dx + at, sum, valid, aligned);
+    if (gate != nullptr) sum = gated(sum, load4(gate + out + c, valid, aligned));
+    store4(dx + out + c, sum, valid, aligned);
   }
 }
 
@@ -140,10 +150,9 @@ void maxpool2d_backward(float* dx, const float* dy, const uint8_t* argmax, const
                         const PoolShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(dx != nullptr && dy != nullptr && argmax != nullptr);
-  const int count = shape.n * shape.h * shape.w * ceil_div(shape.c, 4);
-  launch(maxpool2d_backward_kernel, vector_grid(count), dim3(kBlockSize), 0, stream, dx, dy, argmax,
-         gate, VectorIndex(shape.h, shape.w, shape.c), count, Divisor(shape.stride_h),
-         Divisor(shape.stride_w), shape);
+  const PoolThreads threads(shape.n, shape.h, shape.w, shape.c);
+  launch(maxpool2d_backward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), 0, stream,
+         dx, dy, argmax, gate, threads, Divisor(shape.stride_h), Divisor(shape.stride_w), shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -120,8 +120,9 @@ class DeviceCase {
 
   // Bytes of a guard, on both sides: keeps the alignment that cudaMalloc gives.
   static constexpr size_t kGuard = 256;
-  // As a float it is NaN, so that a value read from outside a buffer shows up in the result.
-  static constexpr uint32_t kGuardWord = 0x7FC0DEAD;
+  // As a float it is a signalling NaN: a value read from outside a buffer shows up in the result,
+  // and no arithmetic gives the word back, so that even x += 0 behind the end is seen.
+  static constexpr uint32_t kGuardWord = 0x7FA0DEAD;
 
   struct Buffer {
     Role role;

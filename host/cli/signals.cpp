@@ -26,7 +26,7 @@ void handle(int signal) {
 StopSignals::StopSignals() {
   for (size_t i = 0; i < kSignals.size(); ++i) {
     sigaction(kSignals[i], nullptr, &previous_[i]);
-    if (previous_[i].sa_handler == SIG_IGN) continue;
+    if (kSignals[i] == SIGHUP && previous_[i].sa_handler == SIG_IGN) continue;
     struct sigaction action = {};
     action.sa_handler = handle;
     action.sa_flags = SA_RESTART;

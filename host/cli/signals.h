@@ -10,8 +10,7 @@
 namespace mnist::cli {
 
 // While one exists, the first of the signals is only remembered; another SIGINT or SIGTERM exits at
-// once. (Not another SIGHUP: a closing terminal sends two.) A signal that was ignored when the
-// program started stays ignored, as nohup wants it.
+// once. (Not another SIGHUP: a closing terminal sends two.) Under nohup SIGHUP stays ignored.
 class StopSignals {
  public:
   StopSignals();

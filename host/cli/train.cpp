@@ -135,11 +135,10 @@ Start resumed_start(const Parser& parser, TrainOptions& options) {
   require_same("--dataset", options.data.dataset, state.dataset);
   require_same_arch(parser, options, file.model, path);
   if (state.epoch >= options.epochs) {
-    throw Error(
-        ExitCode::kUsage,
-        fmt::format("{} has {} epochs already; a larger number after --epochs (now {}) goes "
-                    "on",
-                    path, state.epoch, options.epochs));
+    throw Error(ExitCode::kUsage,
+                fmt::format("{} has {} already; a larger number after --epochs (now {}) goes "
+                            "on",
+                            path, counted(state.epoch, "epoch"), options.epochs));
   }
   options.data.dataset = state.dataset;
   if (parser.count("--out") == 0) options.out = path;
@@ -246,13 +245,15 @@ std::string quoted(const std::string& word) {
 }
 
 // Everything that the file does not keep and that was not left at its default.
-std::string resume_command(const char* program, const Parser& parser, const TrainOptions& options) {
+std::string resume_command(const char* program, const Parser& parser, const TrainOptions& options,
+                           bool saved) {
   // A leading dash would be taken for an option.
   const auto path = [](const std::string& name) {
     return quoted(name.starts_with("-") ? "./" + name : name);
   };
   std::string command = fmt::format("{} train --resume {} --epochs {}", quoted(program),
-                                    path(options.out), options.epochs);
+                                    path(saved ? options.out : options.resume), options.epochs);
+  if (!saved && parser.count("--out")) command += " --out " + path(options.out);
   if (parser.count("--log")) command += " --log " + path(options.log);
   if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
   if (parser.count("--device")) command += " --device " + options.device.device;
@@ -309,11 +310,11 @@ std::string summary_text(const TrainOptions& options, const Model& model,
         fmt::format("accuracy: {:.4f} - loss: {:.4f} - val_accuracy: {:.4f} - val_loss: {:.4f}\n",
                     last.accuracy, last.loss, last.val_accuracy, last.val_loss);
   }
-  text += fmt::format("{} steps trained in {:.1f} s, {:.1f} s in all, seed {}\n",
-                      grouped(outcome.steps), outcome.train_seconds, seconds, outcome.state.seed);
-  text += fmt::format("{}: {} parameters after {} epochs, SHA-256 {}\n", options.out,
-                      grouped(static_cast<int64_t>(model.parameter_count())), outcome.state.epoch,
-                      file_sha256(options.out));
+  text += fmt::format("{} in {:.1f} s, {:.1f} s in all, seed {}\n", counted(outcome.steps, "step"),
+                      outcome.train_seconds, seconds, outcome.state.seed);
+  text += fmt::format("{}: {} parameters after {}, SHA-256 {}\n", options.out,
+                      grouped(static_cast<int64_t>(model.parameter_count())),
+                      counted(outcome.state.epoch, "epoch"), file_sha256(options.out));
   return text;
 }
 
@@ -386,10 +387,10 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   }
   if (outcome.finished) return ExitCode::kOk;
   if (outcome.saved || !options.resume.empty()) {
-    message(fmt::format("Stopped after {} epochs and {} steps{}. To go on:\n  {}",
-                        outcome.state.epoch, outcome.state.batch,
+    message(fmt::format("Stopped after {} and {}{}. To go on:\n  {}",
+                        counted(outcome.state.epoch, "epoch"), counted(outcome.state.batch, "step"),
                         outcome.saved ? "; " + options.out + " is saved" : "",
-                        resume_command(argv[0], parser, options)));
+                        resume_command(argv[0], parser, options, outcome.saved)));
   } else {
     message("Stopped before the first step; nothing was written.");
   }

@@ -419,7 +419,7 @@ class Resume(Case):
                               ("--arch", "flatten,dense:10")]:
             with self.subTest(option=option):
                 self.error(*resume, option, value, code=2, contains=f"{option} .*contradicts")
-        self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2, contains="1 epochs")
+        self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2, contains="1 epoch already")
         # The same values are welcome.
         self.run_cli(*resume, "--seed", "1", "--batch-size", "64", "--learning-rate", "1e-3",
                      "--shuffle", "on", "--limit", "500", "--dataset", "idx", "--arch", TINY)

@@ -69,8 +69,9 @@ class OurFileInKeras(common.Case):
         self.model.fit(inputs, targets, batch_size=128, epochs=1, shuffle=False, verbose=0)
         self.train("--resume", "mnist.h5", "--epochs", 2, "--out", "resumed.h5")
         resumed = keras.models.load_model(self.dir / "resumed.h5")
+        # Rounding differs and four updates amplify it; without the moments, 1e-2 and more.
         for ours, theirs in zip(resumed.weights, self.model.weights):
-            self.assert_tensors_close(ours.numpy(), theirs.numpy(), 1e-4, theirs.path)
+            self.assert_tensors_close(ours.numpy(), theirs.numpy(), 1e-3, theirs.path)
 
     def test_round_trip(self):
         self.model.save(self.dir / "again.h5")
