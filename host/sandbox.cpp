@@ -26,9 +26,8 @@ void limit(int resource, rlim_t value) {
   if (::setrlimit(resource, &bound) != 0) ::_exit(1);
 }
 
-// Sanitizers reserve terabytes of address space.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-void limit_memory() {
+void limit_memory_and_files() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   unsigned long pages = 0;
   if (!file || std::fscanf(file, "%lu", &pages) != 1) ::_exit(1);
@@ -37,9 +36,11 @@ void limit_memory() {
   if (::getrlimit(RLIMIT_AS, &now) != 0) ::_exit(1);
   const rlim_t bound = rlim_t(pages) * rlim_t(::sysconf(_SC_PAGESIZE)) + kExtraMemory;
   if (bound < now.rlim_max) limit(RLIMIT_AS, bound);
+  limit(RLIMIT_NOFILE, 0);
 }
 #else
-void limit_memory() {}
+// Sanitizers reserve terabytes of address space, and try memory out through pipes.
+void limit_memory_and_files() {}
 #endif
 
 // Crash handlers of the caller (a test framework's, a sanitizer's) are not to speak for the child.
@@ -59,12 +60,11 @@ void confine(pid_t parent, int cpu_seconds) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(1);
   default_signals();
   close_standard_streams();
-  limit_memory();
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_CPU, rlim_t(cpu_seconds));
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NPROC, 0);
-  limit(RLIMIT_NOFILE, 0);
+  limit_memory_and_files();
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(1);
 }
 

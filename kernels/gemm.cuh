@@ -1,9 +1,8 @@
 // The one matrix product behind convolutions and dense layers:
 //   out[m,n] = epilogue(sum over k of a(m,k) * b(k,n)), float32, k ascending.
 // A block computes a BM x BN tile in steps of BK: while it multiplies one step out of shared
-// memory, each thread holds the next one in registers. A thread owns TM x TN accumulators; its TN
-// columns are neighbours (the cpu target keeps them in vector registers), its rows come in groups
-// of four, placed such that the 8 x 4 lanes of a warp read shared memory without bank conflicts.
+// memory, each thread holds the next one in registers. A thread owns TM x TN accumulators
+// (thread_tile.cuh), placed so that the 8 x 4 lanes of a warp read without bank conflicts.
 // Operands are "sources": row-major matrices, stored or imagined (conv.cuh), read four neighbours
 // at a time, with zeros outside: load4(row(r), col(c)), where row and col do what has to be done
 // once for all elements of a row or column, c a multiple of four.

@@ -3,6 +3,13 @@
 
 #include <algorithm>
 
+#ifdef __SANITIZE_ADDRESS__
+// The limit of a sandbox's memory, which the sanitizer's own address space rules out.
+extern "C" const char* __asan_default_options() {
+  return "allocator_may_return_null=1:max_allocation_size_mb=1024";
+}
+#endif
+
 namespace mnist::test {
 
 using h5::check;

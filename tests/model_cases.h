@@ -74,6 +74,13 @@ inline bool same(const ModelFile& a, const ModelFile& b) {
 
 enum class Verdict : uint8_t { kRefused, kSame, kDifferent, kCrashed };
 
+// Under AddressSanitizer everything takes several times as long.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 // How often each verdict was reached.
 struct Tally {
   int64_t count[4] = {};
