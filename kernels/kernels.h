@@ -84,7 +84,8 @@ void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
 // ---- dropout.cu -----------------------------------------------------------------------------------
 // out = in / (1-rate) where kept, else 0; element i is kept if uniform01(first word) >= rate, of
 // Philox4x32-10 with key (seed, layer) and counter (i, state->iteration). Forward on x, backward on
-// dy: same mask, as long as the iteration is the same. gate as above (null in the forward pass). 0 <= rate < 1.
+// dy: same mask, as long as the iteration is the same. gate as above (null in the forward pass).
+// 0 <= rate < 1.
 void dropout(float* out, const float* in, const float* gate, const StepState* state, float rate,
              uint64_t seed, uint32_t layer, size_t size, cudaStream_t stream);
 

@@ -37,6 +37,9 @@ extern constinit thread_local dim3 gridDim;
 struct Site {
   const char* file;
   int line;
+  bool operator==(const Site& other) const {
+    return line == other.line && (file == other.file || std::strcmp(file, other.file) == 0);
+  }
 };
 
 enum class Collective { kSyncWarp, kShuffle, kVote, kReduce };

@@ -216,7 +216,7 @@ void BlockRunner::barrier(Site site) {
     fail("thread %d waits at the barrier %s:%d, but %d threads have returned", current_, site.file,
          site.line, finished_);
   if (at_barrier_ == 0) barrier_site_ = site;
-  if (barrier_site_.line != site.line || std::strcmp(barrier_site_.file, site.file) != 0)
+  if (barrier_site_ != site)
     fail("thread %d waits at the barrier %s:%d, others at %s:%d", current_, site.file, site.line,
          barrier_site_.file, barrier_site_.line);
   thread.state = State::kAtBarrier;
