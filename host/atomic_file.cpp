@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cstdio>
+#include <vector>
 
 #include "host/error.h"
 #include "host/posix_io.h"
@@ -165,14 +165,14 @@ void write_file_atomically(const fs::path& path, std::span<const std::byte> byte
   replacement.rename();
 }
 
-void check_writable(const fs::path& path) try {
+void check_writable(const fs::path& path, size_t bytes) try {
   const fs::path target = final_target(path);
   const Existing existing = look_at(path, target);
   if (existing.special() && S_ISFIFO(existing.info.st_mode)) return;  // opening it could block
-  constexpr std::array<std::byte, 4096> kProbe{};
+  const std::vector<std::byte> probe(bytes);
   // A byte shows whether a device takes any (/dev/full does not).
-  if (existing.special()) return write_special(path, std::span(kProbe).first(1));
-  Replacement(path, target, existing).write(kProbe);
+  if (existing.special()) return write_special(path, std::span(probe).first(1));
+  Replacement(path, target, existing).write(probe);
 } catch (const Error& error) {
   throw Error(ExitCode::kCannotCreate, error.what());
 }

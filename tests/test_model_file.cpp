@@ -243,10 +243,11 @@ TEST_CASE("a file cut off anywhere is refused", "[model_file]") {
 
 TEST_CASE("the parser alone refuses a file cut off anywhere", "[model_file]") {
   const Image image = small_image();
-  const Tally tally = read_variants(image, image.size(),
-                                    [](Image& variant, size_t number) { variant.resize(number); });
-  CHECK(tally[Verdict::kRefused] + tally[Verdict::kCrashed] == int64_t(image.size()));
-  CHECK(tally[Verdict::kCrashed] == 0);
+  const size_t step = kSanitized ? 16 : 1;
+  const Tally tally = read_variants(image, image.size() / step, [=](Image& variant, size_t number) {
+    variant.resize(number * step);
+  });
+  CHECK(tally[Verdict::kRefused] == int64_t(image.size() / step));
 }
 
 TEST_CASE("no flipped bit changes what is read", "[model_file]") {
@@ -254,10 +255,10 @@ TEST_CASE("no flipped bit changes what is read", "[model_file]") {
 }
 
 TEST_CASE("no flipped bit changes the state of a run", "[model_file]") {
-  check_flips(small_image(), 8);
+  check_flips(small_image(), 16);
 }
 
-// Half a minute; the case above takes one bit of each byte.
+// A minute; the case above takes one bit of every two bytes.
 TEST_CASE("no flipped bit at all changes the state of a run", "[.exhaustive]") {
   check_flips(small_image(), 1);
 }
@@ -326,7 +327,7 @@ TEST_CASE("killed while saving, the file is a whole one", "[model_file]") {
   const std::vector<float> weights[] = {random_arena(model, random), random_arena(model, random)};
   write_model_file(dir / "m.h5", model, weights[0], nullptr);
   int seen[2] = {};
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < (kSanitized ? 50 : 300); ++round) {
     const pid_t child = start_child([&] {
       for (int i = 1;; ++i) write_model_file(dir / "m.h5", model, weights[i % 2], nullptr);
       return 0;

@@ -164,12 +164,13 @@ Start fresh_start(const Parser& parser, const TrainOptions& options) {
   return start;
 }
 
-void check_outputs(const TrainOptions& options) {
+void check_outputs(const TrainOptions& options, const Model& model) {
   if (fs::absolute(options.out).lexically_normal() ==
       fs::absolute(options.log).lexically_normal()) {
     throw Error(ExitCode::kUsage, "--out and --log name the same file");
   }
-  check_writable(options.out);
+  // Weights and both moments are nearly all of the file.
+  check_writable(options.out, 3 * model.arena_size * sizeof(float));
   check_writable(options.log);
 }
 
@@ -340,7 +341,7 @@ ExitCode run_train(int argc, char** argv, Results& results) {
       options.resume.empty() ? fresh_start(parser, options) : resumed_start(parser, options);
   check_fits_digits(start.model, options.resume.empty() ? options.init : options.resume,
                     ExitCode::kBadInput);
-  check_outputs(options);
+  check_outputs(options, start.model);
   find_log(options, start.state);
   const Target target = choose_target(options.device);
 
