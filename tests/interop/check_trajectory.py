@@ -37,8 +37,11 @@ class Trajectory(common.Case):
         self.model.fit(inputs, targets, batch_size=128, epochs=1, shuffle=False, verbose=0)
         self.ours("--limit", 128, "--epochs", 1)
         ours = keras.models.load_model(self.dir / "ours.h5")
+        # Adam's first update is g / (|g| + 3e-6): it magnifies the rounding of gradients near that
+        # size, of which the patterns have some.
+        relative = 1e-5 if self.data.is_mnist else 1e-4
         for found, expected in zip(ours.weights, self.model.weights):
-            self.assert_tensors_close(found.numpy(), expected.numpy(), 1e-5, expected.path)
+            self.assert_tensors_close(found.numpy(), expected.numpy(), relative, expected.path)
 
     def test_two_epochs(self):
         inputs, targets = self.data.train(5000)
