@@ -325,14 +325,17 @@ TEST_CASE("killed while saving, the file is a whole one", "[model_file]") {
   Random random;
   const Model model = small_model();
   const std::vector<float> weights[] = {random_arena(model, random), random_arena(model, random)};
+  const auto begin = std::chrono::steady_clock::now();
   write_model_file(dir / "m.h5", model, weights[0], nullptr);
+  const std::chrono::duration<double> one_save = std::chrono::steady_clock::now() - begin;
   int seen[2] = {};
   for (int round = 0; round < (kSanitized ? 50 : 300); ++round) {
     const pid_t child = start_child([&] {
-      for (int i = 1;; ++i) write_model_file(dir / "m.h5", model, weights[i % 2], nullptr);
+      for (int i = round;; ++i) write_model_file(dir / "m.h5", model, weights[i % 2], nullptr);
       return 0;
     });
-    std::this_thread::sleep_for(std::chrono::microseconds(random.integer(0, 8000)));
+    // Anywhere from before the first save to within the fourth.
+    std::this_thread::sleep_for(one_save * random.integer(0, 400) / 100.0);
     kill(child, SIGKILL);
     REQUIRE(wait_for(child) == -SIGKILL);
     const ModelFile file = read_model_file(dir / "m.h5");
