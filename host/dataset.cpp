@@ -110,7 +110,7 @@ void say(const Message& message, const std::string& text) {
   if (message) message(text);
 }
 
-// --- directories ---------------------------------------------------------------------------------
+// --- directories --------------------------------------------------------------------------------
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -172,7 +172,7 @@ std::optional<fs::path> find_file(const Places& places, const SetFile& file) {
   return std::nullopt;
 }
 
-// --- one file ------------------------------------------------------------------------------------
+// --- one file -----------------------------------------------------------------------------------
 
 // Throws Error(kBadInput) if the raw bytes are not those of the known set.
 void check_identity(const FileSet& set, const SetFile& file, const IdxFile& idx) {

@@ -23,8 +23,8 @@ struct Layer {
   LayerKind kind = LayerKind::kFlatten;
   std::string name;  // Keras' default names: conv2d, conv2d_1, max_pooling2d, flatten, dense, ...
   Activation activation = Activation::kLinear;
-  int units = 0;                     // filters of a convolution, units of a dense layer
-  int window_h = 1, window_w = 1;    // filter or pooling window
+  int units = 0;                   // filters of a convolution, units of a dense layer
+  int window_h = 1, window_w = 1;  // filter or pooling window
   int stride_h = 1, stride_w = 1;
   Padding padding = Padding::kValid;
   bool use_bias = true;
@@ -35,8 +35,8 @@ struct Layer {
   int pad_h = 0, pad_w = 0;  // rows and columns of padding before the first (Keras: floor of half)
 };
 
-// One trainable tensor. `offset` counts floats from the start of the arena and is a multiple of 4, so
-// that every tensor is aligned to 16 bytes.
+// One trainable tensor. `offset` counts floats from the start of the arena and is a multiple of 4,
+// so that every tensor is aligned to 16 bytes.
 struct Parameter {
   int layer;                   // index in Model::layers
   std::string name;            // "kernel" or "bias"
@@ -60,8 +60,8 @@ inline constexpr Extent kMnistExtent{28, 28, 1};
 inline constexpr const char* kDefaultArch =
     "conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,dense:10";
 
-// Checks the chain and fills in names (where empty), shapes, padding and arena. The last layer must be
-// dense with softmax, no other may have softmax. Throws Error(kUsage) naming the layer.
+// Checks the chain and fills in names (where empty), shapes, padding and arena. The last layer must
+// be dense with softmax, no other may have softmax. Throws Error(kUsage) naming the layer.
 Model make_model(const Extent& input, std::vector<Layer> layers);
 
 // Parses an --arch text: layers separated by commas, each `kind:size[:option...]`:

@@ -13,7 +13,7 @@
 
 namespace mnist::MNIST_TARGET {
 
-// ---- data ---------------------------------------------------------------------------------------
+// ---- data --------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     conv2d_backward_data_kernel(GemmOutput dx, OutputGradientSource dy, FilterSource w) {
@@ -66,7 +66,7 @@ void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, cons
          0, stream, dx, dy, w, gate, shape);
 }
 
-// ---- filter -------------------------------------------------------------------------------------
+// ---- filter ------------------------------------------------------------------------------------
 namespace {
 
 // How gemm_k = N*P*Q is divided.

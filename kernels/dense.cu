@@ -18,7 +18,7 @@ void check_shape(const DenseShape& shape) {
 
 }  // namespace
 
-// ---- forward ------------------------------------------------------------------------------------
+// ---- forward -----------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_forward_kernel(GemmOutput y, MatrixSource x, MatrixSource w) {
@@ -58,7 +58,7 @@ void dense_forward_naive(float* y, const float* x, const float* w, const float* 
          stream, y, x, w, bias, relu, shape);
 }
 
-// ---- data ---------------------------------------------------------------------------------------
+// ---- data --------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_data_kernel(GemmOutput dx, MatrixSource dy, MatrixSource w) {
@@ -98,7 +98,7 @@ void dense_backward_data_naive(float* dx, const float* dy, const float* w, const
          0, stream, dx, dy, w, gate, shape);
 }
 
-// ---- filter -------------------------------------------------------------------------------------
+// ---- filter ------------------------------------------------------------------------------------
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_filter_kernel(GemmOutput dw, MatrixSource x, MatrixSource dy) {

@@ -1,8 +1,8 @@
 // Every operation's launcher, one contract each. Outputs come first, then inputs, sizes, stream.
 //
-// Pointers are device pointers, aligned to 16 bytes; sizes are validated (std::invalid_argument) and
-// a failed launch throws CudaError. All launches are asynchronous on `stream`, may be captured into a
-// graph, and are deterministic: sums have a fixed order that depends on the shape alone.
+// Pointers are device pointers, aligned to 16 bytes; sizes are validated (std::invalid_argument)
+// and a failed launch throws CudaError. All launches are asynchronous on `stream`, may be captured
+// into a graph, and are deterministic: sums have a fixed order that depends on the shape alone.
 // `_naive` launchers compute the same with the plainest kernel; tests and the benchmark use them.
 // Layouts and sizes: shapes.h. A workspace is scratch memory that the launcher may overwrite;
 // the function beside it tells how many floats it needs (0: null is allowed).
@@ -17,24 +17,24 @@
 
 namespace mnist::MNIST_TARGET {
 
-// ---- normalize.cu ---------------------------------------------------------------------------------
-// x [batch,pixels] float, y [batch] = the rows of images [source_rows,pixels] and labels [source_rows].
-// With `state`, row i of the batch is sample j = batch_begin + i of the epoch, found in source row
-// permutation[j] if there is a permutation [samples], else in row j % source_rows (a ring); rows from
-// batch_rows on are zeroed. Without `state` (null), row i is source row i. x = u8 * scale. y and
-// labels may both be null.
+// ---- normalize.cu ------------------------------------------------------------------------------
+// x [batch,pixels] float, y [batch] = the rows of images [source_rows,pixels] and labels
+// [source_rows]. With `state`, row i of the batch is sample j = batch_begin + i of the epoch, found
+// in source row permutation[j] if there is a permutation [samples], else in row j % source_rows (a
+// ring); rows from batch_rows on are zeroed. Without `state` (null), row i is source row i. x = u8
+// * scale. y and labels may both be null.
 void normalize(float* x, uint8_t* y, const uint8_t* images, const uint8_t* labels,
                const int32_t* permutation, const StepState* state, const BatchShape& shape,
                cudaStream_t stream);
 
-// ---- conv2d_forward.cu ----------------------------------------------------------------------------
+// ---- conv2d_forward.cu -------------------------------------------------------------------------
 // y = x (*) w + bias, then max(.,0) if relu; cross-correlation as in Keras. bias [K] may be null.
 void conv2d_forward(float* y, const float* x, const float* w, const float* bias, bool relu,
                     const ConvShape& shape, cudaStream_t stream);
 void conv2d_forward_naive(float* y, const float* x, const float* w, const float* bias, bool relu,
                           const ConvShape& shape, cudaStream_t stream);
 
-// ---- conv2d_backward.cu ---------------------------------------------------------------------------
+// ---- conv2d_backward.cu ------------------------------------------------------------------------
 // dx = gradient of the loss by x. With `gate` (same shape as dx: the x of the forward pass), dx is
 // zeroed where !(gate > 0): that is the way back through the ReLU that made x. Same in every
 // `backward_data` below.
@@ -49,14 +49,15 @@ void conv2d_backward_filter(float* dw, float* workspace, const float* x, const f
 void conv2d_backward_filter_naive(float* dw, const float* x, const float* dy,
                                   const ConvShape& shape, cudaStream_t stream);
 
-// ---- bias_backward.cu -----------------------------------------------------------------------------
+// ---- bias_backward.cu --------------------------------------------------------------------------
 // dbias [cols] = sum over the rows of dy [rows,cols]; for a convolution rows = N*P*Q, cols = K.
 size_t bias_backward_workspace(int64_t rows, int cols);
 void bias_backward(float* dbias, float* workspace, const float* dy, int64_t rows, int cols,
                    cudaStream_t stream);
-void bias_backward_naive(float* dbias, const float* dy, int64_t rows, int cols, cudaStream_t stream);
+void bias_backward_naive(float* dbias, const float* dy, int64_t rows, int cols,
+                         cudaStream_t stream);
 
-// ---- maxpool2d.cu ---------------------------------------------------------------------------------
+// ---- maxpool2d.cu ------------------------------------------------------------------------------
 // y = the largest value of each window; argmax (may be null) = its place in the window, row-major,
 // the first of equal ones. A NaN wins if it comes first.
 void maxpool2d_forward(float* y, uint8_t* argmax, const float* x, const PoolShape& shape,
@@ -65,7 +66,7 @@ void maxpool2d_forward(float* y, uint8_t* argmax, const float* x, const PoolShap
 void maxpool2d_backward(float* dx, const float* dy, const uint8_t* argmax, const float* gate,
                         const PoolShape& shape, cudaStream_t stream);
 
-// ---- dense.cu -------------------------------------------------------------------------------------
+// ---- dense.cu ----------------------------------------------------------------------------------
 // y = x w + bias, then max(.,0) if relu. bias [out] may be null.
 void dense_forward(float* y, const float* x, const float* w, const float* bias, bool relu,
                    const DenseShape& shape, cudaStream_t stream);
@@ -81,7 +82,7 @@ void dense_backward_filter(float* dw, const float* x, const float* dy, const Den
 void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
                                  const DenseShape& shape, cudaStream_t stream);
 
-// ---- dropout.cu -----------------------------------------------------------------------------------
+// ---- dropout.cu --------------------------------------------------------------------------------
 // out = in / (1-rate) where kept, else 0; element i is kept if uniform01(first word) >= rate, of
 // Philox4x32-10 with key (seed, layer) and counter (i, state->iteration). Forward on x, backward on
 // dy: same mask, as long as the iteration is the same. gate as above (null in the forward pass).
@@ -89,9 +90,9 @@ void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
 void dropout(float* out, const float* in, const float* gate, const StepState* state, float rate,
              uint64_t seed, uint32_t layer, size_t size, cudaStream_t stream);
 
-// ---- softmax_xent.cu ------------------------------------------------------------------------------
-// One pass over logits [n,classes] and labels [n]: adds each row's cross-entropy logsumexp(z) - z_y,
-// and whether its largest logit (the first of equal ones) is the label's, to *metrics; writes
+// ---- softmax_xent.cu ---------------------------------------------------------------------------
+// One pass over logits [n,classes] and labels [n]: adds each row's cross-entropy logsumexp(z) -
+// z_y, and whether its largest logit (the first of equal ones) is the label's, to *metrics; writes
 // dlogits = (softmax(z) - onehot(y)) / rows unless null. With `state`, only the first
 // batch_rows(*state, n) rows count (the other rows of dlogits are zero); else all n.
 size_t softmax_xent_workspace(int n);
@@ -101,18 +102,19 @@ void softmax_xent(float* dlogits, MetricSums* metrics, float* workspace, const f
 // probabilities [n,classes] = softmax(logits).
 void softmax(float* probabilities, const float* logits, int n, int classes, cudaStream_t stream);
 
-// ---- adam.cu --------------------------------------------------------------------------------------
+// ---- adam.cu -----------------------------------------------------------------------------------
 // One update of the whole arena, Keras' form (epsilon outside the bias correction):
-// m += (g-m)(1-beta1); v += (g*g-v)(1-beta2); w -= learning_rate * bias_correction * m / (sqrt(v)+eps).
-// The last block to finish moves *state on to the next update.
+// m += (g-m)(1-beta1); v += (g*g-v)(1-beta2); w -= learning_rate * bias_correction * m /
+// (sqrt(v)+eps). The last block to finish moves *state on to the next update.
 void adam(float* w, float* m, float* v, const float* g, StepState* state, const AdamParams& params,
           size_t size, cudaStream_t stream);
-// *state = {iteration, 0 epoch_begin, 0 samples, 0 ticket, learning_rate, the bias correction that fits}.
+// *state = {iteration, 0 epoch_begin, 0 samples, 0 ticket, learning_rate, the bias correction that
+// fits}.
 StepState initial_step_state(int64_t iteration, float learning_rate, const AdamParams& params);
 
-// ---- init.cu --------------------------------------------------------------------------------------
-// w [size] = uniform in [-L, L), L = sqrt(6/(fan_in+fan_out)) (Glorot & Bengio 2010), element i from
-// Philox4x32-10 with key (seed, tensor) and counter i: the same bits on every target.
+// ---- init.cu -----------------------------------------------------------------------------------
+// w [size] = uniform in [-L, L), L = sqrt(6/(fan_in+fan_out)) (Glorot & Bengio 2010), element i
+// from Philox4x32-10 with key (seed, tensor) and counter i: the same bits on every target.
 void glorot_uniform(float* w, size_t size, int64_t fan_in, int64_t fan_out, uint64_t seed,
                     uint32_t tensor, cudaStream_t stream);
 

@@ -7,8 +7,8 @@
 
 namespace mnist::MNIST_TARGET {
 
-// kernel<<<grid, block, shared_bytes, stream>>>(args...), checked. Arguments convert to the kernel's
-// parameter types. More than 48 KB of dynamic shared memory is opted into here.
+// kernel<<<grid, block, shared_bytes, stream>>>(args...), checked. Arguments convert to the
+// kernel's parameter types. More than 48 KB of dynamic shared memory is opted into here.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             cudaStream_t stream, Arguments&&... args) {
@@ -21,8 +21,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  const cudaError_t code =
-      cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(args)...);
+  const cudaError_t code = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(args)...);
   if (code != cudaSuccess) {
     const char* name = nullptr;
     if (cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel)) != cudaSuccess) name = "?";

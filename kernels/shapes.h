@@ -21,8 +21,8 @@ struct ConvShape {
   constexpr size_t output_size() const { return size_t(n) * p * q * k; }
 };
 
-// Max pooling: x [N,H,W,C], y [N,P,Q,C]. Padded positions never win. At most 256 positions a window,
-// so that the winner's place fits the one-byte code.
+// Max pooling: x [N,H,W,C], y [N,P,Q,C]. Padded positions never win. At most 256 positions a
+// window, so that the winner's place fits the one-byte code.
 struct PoolShape {
   int n, h, w, c;
   int window_h, window_w;
@@ -58,15 +58,15 @@ struct AdamParams {
   float eps = 1e-7f;
 };
 
-// The scalars of a training step that change while a captured graph is replayed; they live in device
-// memory, since a graph freezes the values of its kernels' arguments.
+// The scalars of a training step that change while a captured graph is replayed; they live in
+// device memory, since a graph freezes the values of its kernels' arguments.
 struct StepState {
-  int64_t iteration;       // Adam updates done since the weights were initialised
-  int64_t epoch_begin;     // what `iteration` was before the first batch of the current epoch
-  int32_t samples;         // training samples in an epoch
-  uint32_t ticket;         // counts the blocks of the running Adam launch; 0 between launches
-  float learning_rate;     // Keras' `learning_rate`
-  float bias_correction;   // sqrt(1-beta2^t) / (1-beta1^t) of the coming update, t = iteration + 1
+  int64_t iteration;      // Adam updates done since the weights were initialised
+  int64_t epoch_begin;    // what `iteration` was before the first batch of the current epoch
+  int32_t samples;        // training samples in an epoch
+  uint32_t ticket;        // counts the blocks of the running Adam launch; 0 between launches
+  float learning_rate;    // Keras' `learning_rate`
+  float bias_correction;  // sqrt(1-beta2^t) / (1-beta1^t) of the coming update, t = iteration + 1
 };
 
 // First sample of the current batch within its epoch, and how many of `batch` rows are real: the
@@ -81,12 +81,13 @@ constexpr int batch_rows(const StepState& s, int batch) {
 
 // Sums over the samples seen since the last reset, kept on the device.
 struct MetricSums {
-  double loss;                 // sum of the samples' cross-entropies
-  int64_t correct;             // samples whose largest logit is the label's
+  double loss;      // sum of the samples' cross-entropies
+  int64_t correct;  // samples whose largest logit is the label's
   int64_t samples;
-  int64_t first_nonfinite;     // number (from 1) of the first batch with a loss that is not finite; 0: none
+  int64_t first_nonfinite;  // number (from 1) of the first batch with a loss that is not finite; 0:
+                            // none
   int64_t batches;
-  uint32_t ticket;             // counts the blocks of the running launch; 0 between launches
+  uint32_t ticket;  // counts the blocks of the running launch; 0 between launches
 };
 
 }  // namespace mnist

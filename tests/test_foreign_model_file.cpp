@@ -609,7 +609,7 @@ TEST_CASE("thousands of objects and attributes that nobody asked for", "[foreign
 TEST_CASE("damage to a file of Keras' ends in an error or in a model", "[foreign_model_file]") {
   const Image image = keras_file().image();
   Random random;
-  std::vector<uint64_t> seeds(kSanitized ? 500 : 3000);
+  std::vector<uint64_t> seeds(kSanitized ? 300 : 1500);
   for (uint64_t& seed : seeds) seed = random.next();
   const Tally tally = read_variants(image, seeds.size(), [&](Image& variant, size_t number) {
     Random bytes(seeds[number] >> 24);

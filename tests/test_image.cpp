@@ -19,7 +19,7 @@ using namespace mnist::test;
 
 namespace {
 
-// --- writers -------------------------------------------------------------------------------------
+// --- writers ------------------------------------------------------------------------------------
 
 struct PngKind {
   int width, height, color_type, bit_depth;
@@ -94,7 +94,7 @@ Bytes encode_jpeg(int width, int height, J_COLOR_SPACE in, J_COLOR_SPACE stored,
   return out;
 }
 
-// --- pictures ------------------------------------------------------------------------------------
+// --- pictures -----------------------------------------------------------------------------------
 
 class Folder {
  public:
