@@ -13,6 +13,7 @@
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/data_files.h"
+#include "tests/error_code.h"
 
 namespace mnist {
 namespace {
@@ -32,17 +33,6 @@ void write(const fs::path& path, const std::string& text) {
 
 size_t entries(const fs::path& directory) {
   return size_t(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
-}
-
-// The exit code of the error that `action` ends with, 0 without one.
-template <class Action>
-int code_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return int(error.code());
-  }
-  return 0;
 }
 
 mode_t mode_of(const fs::path& path) {

@@ -17,6 +17,7 @@
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/data_files.h"
+#include "tests/error_code.h"
 #include "tests/model_cases.h"
 
 namespace mnist {
@@ -76,16 +77,6 @@ void save(const fs::path& path, std::span<const std::byte> image) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(reinterpret_cast<const char*>(image.data()), std::streamsize(image.size()));
   REQUIRE(file.good());
-}
-
-template <class Action>
-int code_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return int(error.code());
-  }
-  return 0;
 }
 
 // The message with which a file is refused; it must be one line and begin with the path.

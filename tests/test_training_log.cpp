@@ -12,6 +12,7 @@
 #include "tests/catch.h"
 #include "tests/child_process.h"
 #include "tests/data_files.h"
+#include "tests/error_code.h"
 #include "tests/random.h"
 
 namespace mnist {
@@ -24,16 +25,6 @@ const std::string kHeader = "epoch,loss,accuracy,val_loss,val_accuracy\n";
 std::string read(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class Action>
-int code_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return int(error.code());
-  }
-  return 0;
 }
 
 EpochResult row(int64_t epoch) {
