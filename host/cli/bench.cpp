@@ -84,9 +84,9 @@ class Table {
 };
 
 std::string heading(const DeviceInfo& device, const DevicePeak& peak, int repeats) {
-  std::string text = fmt::format(
-      "{} ({}), {} {}, {} each\n", device.name, device.architecture, device.multiprocessors,
-      device.target == Target::kCuda ? "SMs" : "threads", counted(repeats, "repeat"));
+  const char* unit = device.target == Target::kCuda ? "SM" : "thread";
+  std::string text = fmt::format("{} ({}), {}, {} each\n", device.name, device.architecture,
+                                 counted(device.multiprocessors, unit), counted(repeats, "repeat"));
   if (peak.flops > 0 && peak.bytes > 0)
     text += fmt::format(
         "Peak from its clocks: {:.1f} TFLOP/s in FP32, {:.0f} GB/s. The floor of an operation is\n"

@@ -872,7 +872,7 @@ class Bench(Case):
 
     def test_table(self):
         lines = self.bench("--filter", "softmax", "--repeat", "1", "--threads", "1").splitlines()
-        self.assertIn("1 threads", lines[0])
+        self.assertIn(", 1 thread, 1 repeat each", lines[0])
         self.assertIn("peak is unknown", lines[1])
         head = lines.index("") + 1
         self.assertRegex(lines[head], "^name +shape +backend +median us +min us +GFLOP/s +GB/s$")
