@@ -38,6 +38,8 @@ struct WindowSource {
     int rest;
     int count;  // columns from here on
   };
+  __device__ static bool exists(const Row& row) { return row.h != INT32_MIN; }
+  __device__ int index(const Col& col) const { return cols - col.count; }
 
   WindowSource(const float* input, const ConvShape& shape)
       : x(input),

@@ -3,7 +3,9 @@
 //   w[r,s,c,k]
 // as an implicit matrix product (gemm.cuh): gemm_m = N*P*Q, gemm_n = K, gemm_k = R*S*C. The HWIO
 // filter is the second operand as it stands; the first, the unfolded input, is never stored.
+// One-channel input goes to conv2d_direct.cuh.
 #include "kernels/conv.cuh"
+#include "kernels/conv2d_direct.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -20,6 +22,8 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
                     const ConvShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr && w != nullptr);
+  if (conv2d_direct_fits(shape))
+    return conv2d_direct<false>({y, nullptr, bias, relu}, x, w, shape, stream);
   const WindowSource windows(x, shape);
   const MatrixSource filter(w, windows.cols, shape.k);
   const GemmOutput out{
@@ -31,6 +35,7 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
   });
 }
 
+// ---- plain -------------------------------------------------------------------------------------
 // One thread per output value.
 __global__ void conv2d_forward_naive_kernel(float* y, const float* x, const float* w,
                                             const float* bias, bool relu, ConvShape shape) {

@@ -42,20 +42,31 @@ void conv2d_backward_data(float* dx, const float* dy, const float* w, const floa
                           const ConvShape& shape, cudaStream_t stream);
 void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, const float* gate,
                                 const ConvShape& shape, cudaStream_t stream);
-// dw [R,S,C,K] = gradient by the filter.
+// dw [R,S,C,K] = gradient by the filter; dbias [K] = gradient by the bias, unless null. Same in
+// every `backward_filter` below.
 size_t conv2d_backward_filter_workspace(const ConvShape& shape);
-void conv2d_backward_filter(float* dw, float* workspace, const float* x, const float* dy,
-                            const ConvShape& shape, cudaStream_t stream);
-void conv2d_backward_filter_naive(float* dw, const float* x, const float* dy,
+void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
+                            const float* dy, const ConvShape& shape, cudaStream_t stream);
+void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                   const ConvShape& shape, cudaStream_t stream);
 
-// ---- bias_backward.cu --------------------------------------------------------------------------
-// dbias [cols] = sum over the rows of dy [rows,cols]; for a convolution rows = N*P*Q, cols = K.
-size_t bias_backward_workspace(int64_t rows, int cols);
-void bias_backward(float* dbias, float* workspace, const float* dy, int64_t rows, int cols,
-                   cudaStream_t stream);
-void bias_backward_naive(float* dbias, const float* dy, int64_t rows, int cols,
-                         cudaStream_t stream);
+// ---- conv2d_pool_forward.cu --------------------------------------------------------------------
+// A convolution and the 2x2 max pooling with stride 2 behind it as one operation, for filters of
+// 3x3 with stride 1 and even P and Q.
+bool conv2d_pool_fits(const ConvShape& shape);
+// y [N,P/2,Q/2,K] and argmax (may be null): what maxpool2d_forward makes of conv2d_forward's y.
+void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
+                         const float* bias, bool relu, const ConvShape& shape, cudaStream_t stream);
+
+// ---- conv2d_pool_backward.cu -------------------------------------------------------------------
+// The way back through both. dy [N,P/2,Q/2,K] is the gradient by the pooled output; three of four
+// values of the gradient between the two are zero, and no time is spent on them.
+void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
+                               const float* gate, const ConvShape& shape, cudaStream_t stream);
+size_t conv2d_pool_backward_filter_workspace(const ConvShape& shape);
+void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
+                                 const float* dy, const uint8_t* argmax, const ConvShape& shape,
+                                 cudaStream_t stream);
 
 // ---- maxpool2d.cu ------------------------------------------------------------------------------
 // y = the largest value of each window; argmax (may be null) = its place in the window, row-major,
@@ -77,9 +88,9 @@ void dense_backward_data(float* dx, const float* dy, const float* w, const float
 void dense_backward_data_naive(float* dx, const float* dy, const float* w, const float* gate,
                                const DenseShape& shape, cudaStream_t stream);
 // dw [in,out] = x^T dy.
-void dense_backward_filter(float* dw, const float* x, const float* dy, const DenseShape& shape,
-                           cudaStream_t stream);
-void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
+void dense_backward_filter(float* dw, float* dbias, const float* x, const float* dy,
+                           const DenseShape& shape, cudaStream_t stream);
+void dense_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                  const DenseShape& shape, cudaStream_t stream);
 
 // ---- dropout.cu --------------------------------------------------------------------------------
