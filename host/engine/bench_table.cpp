@@ -1,5 +1,5 @@
-// The rows of the benchmark: each launcher at the default model's shapes, at those of wider layers,
-// and at the batch of validation.
+// The rows of the benchmark: each launcher at the default model's shapes, at the batch of
+// validation, and at shapes of wider layers. Another row is another line in bench_table().
 
 #include <string>
 #include <utility>
@@ -20,7 +20,9 @@ std::string by(int first, Numbers... rest) {
 }
 
 std::string text(const ConvShape& s) {
-  return by(s.n, s.h, s.w, s.c) + " " + by(s.r, s.s, s.k) + (s.pad_h > 0 ? ":same" : "");
+  const bool same = s.pad_h > 0, cropped = s.p < s.h + 2 * s.pad_h - s.r + 1;
+  return by(s.n, s.h, s.w, s.c) + " " + by(s.r, s.s, s.k) + (same ? ":same" : "") +
+         (cropped ? ":" + by(s.p, s.q) : "");
 }
 std::string text(const PoolShape& s) {
   return by(s.n, s.h, s.w, s.c) + " " + by(s.window_h, s.window_w) +
@@ -30,9 +32,10 @@ std::string text(const DenseShape& s) {
   return by(s.n, s.in, s.out);
 }
 
-// Stride 1; `pad` rows and columns of zeros on every side.
-ConvShape conv(int n, int size, int c, int k, int window, int pad) {
-  const int out = size + 2 * pad - window + 1;
+// Stride 1; `pad` rows and columns of zeros on every side. `out` rows and columns are computed;
+// 0: all there are.
+ConvShape conv(int n, int size, int c, int k, int window, int pad, int out = 0) {
+  if (out == 0) out = size + 2 * pad - window + 1;
   return {.n = n,
           .h = size,
           .w = size,
@@ -115,23 +118,39 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
     });
   }
   table.native("conv2d_backward_filter", shape, flops, [=](Operands& o) {
-    return call(conv2d_backward_filter, o.output(w), o.scratch(conv2d_backward_filter_workspace(s)),
-                o.relu(x), o.gradient(y, density), s);
+    return call(conv2d_backward_filter, o.output(w), o.output(k),
+                o.scratch(conv2d_backward_filter_workspace(s)), o.relu(x), o.gradient(y, density),
+                s);
   });
   table.plain("conv2d_backward_filter", shape, flops, [=](Operands& o) {
-    return call(conv2d_backward_filter_naive, o.output(w), o.relu(x), o.gradient(y, density), s);
+    return call(conv2d_backward_filter_naive, o.output(w), o.output(k), o.relu(x),
+                o.gradient(y, density), s);
   });
 }
 
-void bias_rows(Table& table, int rows, int cols) {
-  const std::string shape = by(rows, cols);
-  const auto dy = size_t(rows) * size_t(cols), db = size_t(cols);
-  table.native("bias_backward", shape, double(dy), [=](Operands& o) {
-    return call(bias_backward, o.output(db), o.scratch(bias_backward_workspace(rows, cols)),
-                o.normal(dy), int64_t(rows), cols);
+// With the pooling behind. Backward only the winner of each window counts: a quarter of the work.
+void conv_pool_rows(Table& table, const ConvShape& s, bool backward) {
+  const std::string shape = text(s);
+  const size_t x = s.input_size(), w = s.filter_size(), y = s.output_size() / 4;
+  const auto k = size_t(s.k);
+  const double flops = 2.0 * double(s.output_size()) * s.r * s.s * s.c;
+  const double density = 0.5;  // of the gradient: a ReLU lies behind
+
+  table.native("conv2d_pool_forward", shape, flops, [=](Operands& o) {
+    return call(conv2d_pool_forward, o.output(y), o.output_codes(y), o.relu(x), o.normal(w),
+                o.normal(k), true, s);
   });
-  table.plain("bias_backward", shape, double(dy), [=](Operands& o) {
-    return call(bias_backward_naive, o.output(db), o.normal(dy), int64_t(rows), cols);
+  if (!backward) return;
+  if (s.c > 1) {  // images need no gradient
+    table.native("conv2d_pool_backward_data", shape, flops / 4, [=](Operands& o) {
+      return call(conv2d_pool_backward_data, o.output(x), o.gradient(y, density), o.codes(y, 4),
+                  o.normal(w), o.relu(x), s);
+    });
+  }
+  table.native("conv2d_pool_backward_filter", shape, flops / 4, [=](Operands& o) {
+    return call(conv2d_pool_backward_filter, o.output(w), o.output(k),
+                o.scratch(conv2d_pool_backward_filter_workspace(s)), o.relu(x),
+                o.gradient(y, density), o.codes(y, 4), s);
   });
 }
 
@@ -165,10 +184,10 @@ void dense_rows(Table& table, const DenseShape& s) {
     return call(dense_backward_data_naive, o.output(x), o.normal(y), o.normal(w), o.relu(x), s);
   });
   table.native("dense_backward_filter", shape, flops, [=](Operands& o) {
-    return call(dense_backward_filter, o.output(w), o.relu(x), o.normal(y), s);
+    return call(dense_backward_filter, o.output(w), o.output(b), o.relu(x), o.normal(y), s);
   });
   table.plain("dense_backward_filter", shape, flops, [=](Operands& o) {
-    return call(dense_backward_filter_naive, o.output(w), o.relu(x), o.normal(y), s);
+    return call(dense_backward_filter_naive, o.output(w), o.output(b), o.relu(x), o.normal(y), s);
   });
 }
 
@@ -222,16 +241,18 @@ void parameter_rows(Table& table, int size) {
 
 std::vector<TableRow> bench_table(bool plain) {
   Table table(plain);
-  // In each group the default model's shapes come first.
+  // In each group the default model's shapes come first; the pooling drops a border of its
+  // convolutions, which conv2d_pool_* leave out.
   for (const int batch : {128, 1024, 4096}) normalize_rows(table, batch, 784);
+  conv_pool_rows(table, conv(128, 28, 1, 32, 3, 0, 24), true);
+  conv_pool_rows(table, conv(128, 12, 32, 64, 3, 0), true);
+  conv_pool_rows(table, conv(1024, 12, 32, 64, 3, 0), false);
+  conv_pool_rows(table, conv(64, 14, 64, 64, 3, 1), true);
   conv_rows(table, conv(128, 28, 1, 32, 3, 0), true);
   conv_rows(table, conv(128, 13, 32, 64, 3, 0), true);
   conv_rows(table, conv(1024, 13, 32, 64, 3, 0), false);
   conv_rows(table, conv(256, 28, 1, 32, 5, 0), true);
   conv_rows(table, conv(64, 14, 64, 64, 3, 1), true);
-  bias_rows(table, 128 * 26 * 26, 32);
-  bias_rows(table, 128 * 11 * 11, 64);
-  bias_rows(table, 128, 128);
   pool_rows(table, pool(128, 26, 32, 2, 2));
   pool_rows(table, pool(128, 11, 64, 2, 2));
   pool_rows(table, pool(1024, 26, 32, 2, 2));
