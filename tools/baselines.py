@@ -8,8 +8,8 @@ The recipe: conv 32 3x3, pool 2, conv 64 3x3, pool 2, dense 128, dense 10; batch
 logits; Adam with learning rate 1e-3 and epsilon 1e-7; random images, already on the device. FP32 without
 TF32 unless --tf32. Ways of running the step: PyTorch eager (NCHW and channels_last) and, on a GPU, as one
 CUDA graph with capturable fused Adam; JAX (NHWC) as one jitted function. On a GPU also an epoch's 468 full
-batches out of a data set on the GPU, in JAX as one lax.scan (on a processor XLA runs that some 30 times
-slower than single steps, so it is left out there); and each of PyTorch's operations at the shapes of
+batches out of a data set on the GPU, in JAX as one lax.scan (left out on a processor, where XLA runs it far
+slower than single steps); and each of PyTorch's operations at the shapes of
 `cuda-mnist bench`, as a CUDA graph of launches over several sets of buffers. A framework that is not
 installed is reported as that.
 
@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -164,9 +165,8 @@ class Torch:
         for name, shape, prepare in operation_table(self.torch, self.device):
             try:
                 yield self.operation(name, shape, prepare)
-            except RuntimeError as error:  # one that this version does not have
-                yield {"name": name, "shape": shape, "error": str(error).splitlines()[0],
-                       **self.common}
+            except Exception as error:  # one that this version does not have
+                yield {"name": name, "shape": shape, "error": one_line(error), **self.common}
             self.torch.cuda.empty_cache()
 
     def operation(self, name, shape, prepare):
@@ -431,14 +431,27 @@ def processor():
     return "processor"
 
 
+def one_line(error):
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def with_rate(row):
     row["images_per_second"] = BATCH / row["median_us"] * 1e6
     return row
 
 
+class Stopped(BaseException):
+    """SIGTERM: a time limit."""
+
+
+def stop(*_):
+    raise Stopped
+
+
 def measure(options):
     report = {"device": None, "threads": options.threads or None, "batch": BATCH, "steps": [],
-              "epochs": [], "operations": [], "missing": {}}
+              "epochs": [], "operations": [], "problems": {}}
+    signal.signal(signal.SIGTERM, stop)
     for name, framework in (("torch", Torch), ("jax", Jax)):
         if name not in options.frameworks:
             continue
@@ -448,10 +461,14 @@ def measure(options):
             bench_rows(bench, report, options)
         except ImportError as error:
             found = error.name is not None and error.name.split(".")[0] == name
-            report["missing"][name] = "not installed" if found else f"cannot be imported: {error}"
-        except (RuntimeError, AssertionError) as error:
-            report["missing"][name] = str(error).strip().splitlines()[0]
-        print(f"{name}: {report['missing'].get(name, 'measured')}", file=sys.stderr)
+            report["problems"][name] = "not installed" if found else f"cannot be imported: {error}"
+        except Exception as error:  # whatever it is, what has been measured is kept
+            report["problems"][name] = one_line(error)
+        except Stopped:
+            report["problems"][name] = "stopped by SIGTERM before the end"
+            break
+        finally:
+            print(f"{name}: {report['problems'].get(name, 'measured')}", file=sys.stderr)
     return report
 
 
@@ -475,7 +492,7 @@ def print_report(report):
     for row in report["operations"]:
         time_text = row.get("error") or f"{row['median_us']:10.2f}{row['min_us']:10.2f}"
         print(f"{row['framework']:<6} {row['name']:<28} {row['shape']:<22} {time_text}")
-    for name, why in report["missing"].items():
+    for name, why in report["problems"].items():
         print(f"{name}: {why}")
 
 
@@ -497,7 +514,7 @@ def ratio(options):
             found = json.loads(done.stdout)
             if name == "torch":
                 if not found["steps"]:
-                    sys.exit(f"baselines: torch: {found['missing'].get('torch')}")
+                    sys.exit(f"baselines: torch: {found['problems'].get('torch')}")
                 runs[name].append(min(found["steps"], key=lambda row: row["median_us"]))
             else:
                 runs[name].append(found["step"])
