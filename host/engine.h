@@ -82,6 +82,9 @@ class Engine {
   virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
                               const Metrics& sums, const Progress& progress) = 0;
 
+  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch.
+  virtual size_t step_nodes() const = 0;
+
   // Loss and accuracy over the validation set, dropout off.
   virtual Metrics evaluate() = 0;
   // Probabilities [count,classes] of images [count,pixels].

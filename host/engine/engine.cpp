@@ -79,6 +79,7 @@ class TargetEngine final : public Engine {
   void set_validation_set(const Samples& samples) override;
   Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch, const Metrics& sums,
                       const Progress& progress) override;
+  size_t step_nodes() const override { return step_.nodes(); }
   Metrics evaluate() override;
   std::vector<float> predict(const uint8_t* images, int64_t count) override;
 
