@@ -57,8 +57,8 @@ void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const
 // ---- conv2d_pool_backward.cu -------------------------------------------------------------------
 // The way back through a convolution and the 2x2 max pooling behind it at once. dy [N,P/2,Q/2,K] is
 // the gradient by the pooled output, argmax that of conv2d_pool_forward; three of four values of
-// the gradient between the two are zero, and no time is spent on them. Filters of 3x3 with stride 1,
-// P and Q even, alone: conv2d_pool_backward_fits().
+// the gradient between the two are zero, and no time is spent on them. Filters of 3x3 with stride
+// 1, P and Q even, alone: conv2d_pool_backward_fits().
 bool conv2d_pool_backward_fits(const ConvShape& shape);
 void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
                                const float* gate, const ConvShape& shape, cudaStream_t stream);
