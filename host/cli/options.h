@@ -17,6 +17,7 @@ namespace mnist::cli {
 ExitCode run_train(int argc, char** argv, Results& results);
 ExitCode run_evaluate(int argc, char** argv, Results& results);
 ExitCode run_predict(int argc, char** argv, Results& results);
+ExitCode run_bench(int argc, char** argv, Results& results);
 ExitCode run_data(int argc, char** argv, Results& results);
 ExitCode run_doctor(int argc, char** argv, Results& results);
 ExitCode run_inspect(int argc, char** argv, Results& results);
