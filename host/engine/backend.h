@@ -1,0 +1,65 @@
+// What a backend provides: the layers of a model as operations on device memory, and softmax. The
+// native one (native_backend.cpp) launches the kernels of this project.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/model.h"
+#include "kernels/shapes.h"
+
+namespace mnist::MNIST_TARGET {
+
+// Training keeps every activation for the way back; inference keeps none and drops nothing out.
+enum class Mode { kTraining, kInference };
+
+// One layer, or several fused into one. Tensors are [n, size per sample], NHWC inside; all calls
+// are asynchronous on their stream and may be captured into a graph. `weights` and `gradients` are
+// whole arenas. One op serves one batch at a time.
+class LayerOp {
+ public:
+  // ends_in_relu: y went through a ReLU last. The gradient dy that the backward calls get is then
+  // already gated by it: it is the gradient before that ReLU.
+  LayerOp(std::string op_name, int64_t outputs, bool relu_last)
+      : name(std::move(op_name)), output_size(outputs), ends_in_relu(relu_last) {}
+  virtual ~LayerOp() = default;
+
+  // `state` is read by dropout alone.
+  virtual void forward(float* y, const float* x, const float* weights, const StepState* state,
+                       int n, cudaStream_t stream) = 0;
+  // The gradients of the layer's parameters, if it has any. May run beside backward_data().
+  virtual void backward_filter(float* gradients, const float* dy, const float* x, int n,
+                               cudaStream_t stream);
+  // dx = gradient by x; with `gate`, zero where !(x > 0): back through the ReLU that made x. x and
+  // y are those of the forward pass.
+  virtual void backward_data(float* dx, const float* dy, const float* x, const float* y,
+                             const float* weights, bool gate, const StepState* state, int n,
+                             cudaStream_t stream) = 0;
+
+  const std::string name;
+  const int64_t output_size;  // floats per sample
+  const bool ends_in_relu;
+};
+
+inline void LayerOp::backward_filter(float*, const float*, const float*, int, cudaStream_t) {}
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // In order; layers that change nothing (flatten, dropout at inference) have no op. The model
+  // outlives the ops.
+  virtual std::vector<std::unique_ptr<LayerOp>> layer_ops(const Model& model, int max_batch,
+                                                          Mode mode, uint64_t seed) = 0;
+  // probabilities [n,classes] = softmax(logits).
+  virtual void softmax(float* probabilities, const float* logits, int n, int classes,
+                       cudaStream_t stream) = 0;
+};
+
+std::unique_ptr<Backend> make_native_backend();
+
+}  // namespace mnist::MNIST_TARGET
