@@ -29,6 +29,12 @@ class LayerOp {
       : name(std::move(op_name)), output_size(outputs), ends_in_relu(relu_last) {}
   virtual ~LayerOp() = default;
 
+  // For ops that keep weights in a layout of their own: load_weights() fetches them from the arena,
+  // before the first forward() after they changed; store_gradients() brings what backward_filter()
+  // computed into the arena, after it. Each on the stream of the call that it serves.
+  virtual void load_weights(const float* weights, cudaStream_t stream);
+  virtual void store_gradients(float* gradients, cudaStream_t stream);
+
   // `state` is read by dropout alone.
   virtual void forward(float* y, const float* x, const float* weights, const StepState* state,
                        int n, cudaStream_t stream) = 0;
@@ -46,6 +52,8 @@ class LayerOp {
   const bool ends_in_relu;
 };
 
+inline void LayerOp::load_weights(const float*, cudaStream_t) {}
+inline void LayerOp::store_gradients(float*, cudaStream_t) {}
 inline void LayerOp::backward_filter(float*, const float*, const float*, int, cudaStream_t) {}
 
 class Backend {
@@ -61,5 +69,9 @@ class Backend {
 };
 
 std::unique_ptr<Backend> make_native_backend();
+
+// One layer alone, fused with no other, by the kernels of this project; null if it changes nothing.
+std::unique_ptr<LayerOp> make_native_op(const Model& model, int layer, int max_batch, Mode mode,
+                                        uint64_t seed);
 
 }  // namespace mnist::MNIST_TARGET
