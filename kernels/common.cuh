@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 #include "kernels/check.h"
 
@@ -18,11 +20,28 @@ constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;
 }
 
+// f(0), ..., f(count - 1), each with its number as a constant: unrolled, whatever the compiler
+// thinks of it, so that arrays indexed by it can live in registers.
+template <typename F, int... i>
+__device__ __forceinline__ void unrolled(F&& f, std::integer_sequence<int, i...>) {
+  (f(std::integral_constant<int, i>()), ...);
+}
+template <int count, typename F>
+__device__ __forceinline__ void unrolled(F&& f) {
+  unrolled(f, std::make_integer_sequence<int, count>());
+}
+
 // The grid of kBlockSize blocks for `threads` threads, each of which does one element or vector.
 inline dim3 elementwise_grid(size_t threads) {
   const size_t blocks = ceil_div(threads, size_t{kBlockSize});
   CHECK(blocks <= INT32_MAX);
   return dim3(unsigned(blocks));
+}
+
+// As many warps, kBlockSize threads at most, as share `tasks` with the least left over.
+inline int even_warps(int tasks) {
+  constexpr int kMostWarps = kBlockSize / kWarpSize;
+  return ceil_div(tasks, ceil_div(tasks, kMostWarps));
 }
 
 // The index of a thread in such a grid.

@@ -4,7 +4,8 @@
 //   filter: dw[r,s,c,k] = sum over n,p,q of x[n,h,w,c] dy[n,p,q,k]:
 //                                           gemm_m = R*S*C, gemm_n = K, gemm_k = N*P*Q
 // The filter's sum is long and its result small, so gemm_k is divided into slices that blocks sum
-// side by side; sum_rows adds them in order. The division depends on the shape alone.
+// side by side; sum_rows adds them in order. The division depends on the shape alone. A row of ones
+// below the unfolded x makes the bias' gradient the last row of the same product.
 #include "kernels/conv.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
@@ -77,7 +78,6 @@ struct Slices {
 
 constexpr int64_t kWantedBlocks = 256;
 constexpr int64_t kShortestSlice = 256;
-static_assert(kWantedBlocks <= SumRowsTile::kRows, "one pass of sum_rows adds all slices");
 
 int64_t most_slices(int64_t gemm_k) {
   return ceil_div(gemm_k, kShortestSlice);
@@ -93,51 +93,87 @@ Slices divide(int64_t gemm_m, int64_t gemm_n, int64_t gemm_k) {
 
 }  // namespace
 
-template <typename Tile>
+// dw, and behind it dbias, as one row of numbers.
+struct FilterAndBias {
+  float* dw;
+  float* dbias;
+  int dw_size;
+
+  __device__ void store(int at, float4 v, int valid) const {
+    if (at + 3 < dw_size || dbias == nullptr) {
+      store4(dw + at, v, min(valid, dw_size - at), dw_size % 4 == 0);
+      return;
+    }
+    const float values[4] = {v.x, v.y, v.z, v.w};
+    for (int i = 0; i < min(valid, 4); ++i)
+      (at + i < dw_size ? dw[at + i] : dbias[at + i - dw_size]) = values[i];
+  }
+};
+
+template <typename Tile, typename Windows>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
-    conv2d_backward_filter_kernel(GemmOutput dw, int slice_length, WindowSource x,
+    conv2d_backward_filter_kernel(GemmOutput dw, int64_t slice_size, int slice_length, Windows x,
                                   MatrixSource dy) {
   const int begin = blockIdx.z * slice_length;
-  dw.data += size_t(blockIdx.z) * dw.rows * dw.cols;
+  dw.data += blockIdx.z * slice_size;
   gemm<Tile, Along::kMn, Along::kMn>(dw, x, dy, begin, min(begin + slice_length, x.rows));
 }
 
 size_t conv2d_backward_filter_workspace(const ConvShape& shape) {
   check_shape(shape);
-  const int64_t gemm_m = int64_t{shape.r} * shape.s * shape.c;
+  const int64_t gemm_m = int64_t{shape.r} * shape.s * shape.c + 1;
   const int64_t gemm_k = int64_t{shape.n} * shape.p * shape.q;
   return with_gemm_tile(gemm_m, shape.k, most_slices(gemm_k), [&](auto tile) {
     const Slices slices = divide<decltype(tile)>(gemm_m, shape.k, gemm_k);
     if (slices.count == 1) return size_t{0};
-    return size_t(slices.count) * shape.filter_size();
+    return size_t(slices.count) * (shape.filter_size() + shape.k);
   });
 }
 
-void conv2d_backward_filter(float* dw, float* workspace, const float* x, const float* dy,
-                            const ConvShape& shape, cudaStream_t stream) {
+void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
+                            const float* dy, const ConvShape& shape, cudaStream_t stream) {
   check_shape(shape);
-  CHECK(shape.filter_size() <= INT32_MAX);
+  CHECK(shape.filter_size() <= size_t(INT32_MAX / 2));
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
   CHECK(workspace != nullptr || conv2d_backward_filter_workspace(shape) == 0);
-  const WindowSource windows(x, shape);
+  const WindowSource<> windows(x, shape);
   const MatrixSource gradient(dy, windows.rows, shape.k);
-  with_gemm_tile(windows.cols, shape.k, most_slices(windows.rows), [&](auto tile) {
+  // The same tiles and slices with and without bias, for the same dw.
+  const int64_t gemm_m = windows.cols + 1;
+  with_gemm_tile(gemm_m, shape.k, most_slices(windows.rows), [&](auto tile) {
     using Tile = decltype(tile);
-    const Slices slices = divide<Tile>(windows.cols, shape.k, windows.rows);
-    float* partial = slices.count == 1 ? dw : workspace;
-    const GemmOutput out{.data = partial, .rows = windows.cols, .cols = shape.k};
-    launch(conv2d_backward_filter_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, slices.count),
-           dim3(Tile::kThreads), 0, stream, out, slices.length, windows, gradient);
+    const Slices slices = divide<Tile>(gemm_m, shape.k, windows.rows);
+    const int rows = windows.cols + (dbias != nullptr ? 1 : 0);
+    const int64_t size = int64_t{rows} * shape.k;
+    const GemmOutput out =
+        slices.count == 1
+            ? GemmOutput{.data = dw, .rows = windows.cols, .cols = shape.k, .last_row = dbias}
+            : GemmOutput{.data = workspace, .rows = rows, .cols = shape.k};
+    const dim3 grid = gemm_grid<Tile>(rows, shape.k, slices.count);
+    if (dbias != nullptr)
+      launch(conv2d_backward_filter_kernel<Tile, WithOnes<WindowSource<>>>, grid,
+             dim3(Tile::kThreads), 0, stream, out, size, slices.length, WithOnes(windows),
+             gradient);
+    else
+      launch(conv2d_backward_filter_kernel<Tile, WindowSource<>>, grid, dim3(Tile::kThreads), 0,
+             stream, out, size, slices.length, windows, gradient);
     if (slices.count > 1)
-      sum_rows(dw, nullptr, partial, slices.count, int(shape.filter_size()), stream);
+      sum_rows(FilterAndBias{dw, dbias, int(shape.filter_size())}, workspace, slices.count, size,
+               stream);
   });
 }
 
-// One thread per value of dw.
-__global__ void conv2d_backward_filter_naive_kernel(float* dw, const float* x, const float* dy,
-                                                    ConvShape shape) {
-  const int64_t index = element_index();
-  if (index >= int64_t(shape.filter_size())) return;
+// One thread per value of dw, and one per value of dbias.
+__global__ void conv2d_backward_filter_naive_kernel(float* dw, float* dbias, const float* x,
+                                                    const float* dy, ConvShape shape) {
+  const int64_t index = element_index(), bias_index = index - int64_t(shape.filter_size());
+  if (bias_index >= 0) {
+    if (bias_index >= shape.k || dbias == nullptr) return;
+    float sum = 0;
+    for (int64_t at = bias_index; at < int64_t(shape.output_size()); at += shape.k) sum += dy[at];
+    dbias[bias_index] = sum;
+    return;
+  }
   const int k = int(index % shape.k), c = int(index / shape.k % shape.c);
   const int s = int(index / shape.k / shape.c % shape.s);
   const int r = int(index / shape.k / shape.c / shape.s);
@@ -157,12 +193,12 @@ __global__ void conv2d_backward_filter_naive_kernel(float* dw, const float* x, c
   dw[index] = sum;
 }
 
-void conv2d_backward_filter_naive(float* dw, const float* x, const float* dy,
+void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                   const ConvShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
-  launch(conv2d_backward_filter_naive_kernel, elementwise_grid(shape.filter_size()),
-         dim3(kBlockSize), 0, stream, dw, x, dy, shape);
+  launch(conv2d_backward_filter_naive_kernel, elementwise_grid(shape.filter_size() + shape.k),
+         dim3(kBlockSize), 0, stream, dw, dbias, x, dy, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

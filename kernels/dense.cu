@@ -2,7 +2,10 @@
 //   forward: y[n,o] = bias[o] + sum over i of x[n,i] w[i,o]
 //   data:    dx[n,i] = sum over o of dy[n,o] w[i,o]
 //   filter:  dw[i,o] = sum over n of x[n,i] dy[n,o]
-// Every operand is used as it is stored; only the direction in which it is read differs.
+// Every operand is used as it is stored; only the direction in which it is read differs. A row of
+// ones below the transposed x makes the bias' gradient the last row of the filter's product. A
+// small result with a long sum, as in a network's last layers, would leave a GPU idle: there,
+// forward divides the sum among the threads of a block.
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -25,16 +28,86 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   gemm<Tile, Along::kK, Along::kMn>(y, x, w, 0, w.rows);
 }
 
+// A block makes kRows x kCols outputs. Four neighbours of gemm_k at a time, its slices of
+// kSliceThreads threads take turns on gemm_k, straight from global memory; a thread sums a whole
+// kCols wide row of four outputs. The slices' sums are added in order.
+struct SplitTile {
+  static constexpr int kRows = 16, kCols = 8, kSlices = 64;
+  static constexpr int kSliceThreads = kRows / 4, kThreads = kSlices * kSliceThreads;
+  static constexpr int kOutputs = kRows * kCols, kVectors = 4 * kCols / 4;
+};
+
+__global__ void __launch_bounds__(SplitTile::kThreads, 1)
+    dense_forward_split_kernel(float* y, MatrixSource x, MatrixSource w, const float* bias,
+                               bool relu) {
+  using Tile = SplitTile;
+  // Four vectors more than threads: what one warp reads at a time lies in different banks.
+  __shared__ float4 sums[Tile::kVectors][Tile::kThreads + 4];
+  const int slice = threadIdx.x / Tile::kSliceThreads;
+  const int row = blockIdx.x * Tile::kRows + threadIdx.x % Tile::kSliceThreads * 4;
+  const int col = blockIdx.y * Tile::kCols;
+
+  ThreadTile<4, Tile::kCols, 4> acc;
+  MatrixSource::Row rows[4];
+  for (int i = 0; i < 4; ++i) rows[i] = x.row(row + i);
+#pragma unroll 2
+  for (int k = slice * 4; k < w.rows; k += Tile::kSlices * 4) {
+    float4 a[4], b[4][2];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      a[i] = x.load4(rows[i], k);
+      b[i][0] = w.load4(w.row(k + i), col);
+      b[i][1] = w.load4(w.row(k + i), col + 4);
+    }
+    const float a_columns[4][4] = {{a[0].x, a[1].x, a[2].x, a[3].x},
+                                   {a[0].y, a[1].y, a[2].y, a[3].y},
+                                   {a[0].z, a[1].z, a[2].z, a[3].z},
+                                   {a[0].w, a[1].w, a[2].w, a[3].w}};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float b_row[8] = {b[i][0].x, b[i][0].y, b[i][0].z, b[i][0].w,
+                              b[i][1].x, b[i][1].y, b[i][1].z, b[i][1].w};
+      acc.add_product(a_columns[i], b_row);
+    }
+  }
+
+#pragma unroll
+  for (int v = 0; v < Tile::kVectors; ++v) sums[v][threadIdx.x] = acc.at(v / 2, v % 2 * 4);
+  __syncthreads();  // all slices wrote their sums, the first threads read them
+  if (threadIdx.x >= Tile::kOutputs) return;
+  // Thread (v, thread of a slice, component) makes one output.
+  const int component = threadIdx.x % 4, from = threadIdx.x / 4 % Tile::kSliceThreads;
+  const int v = threadIdx.x / (4 * Tile::kSliceThreads);
+  const int out_row = blockIdx.x * Tile::kRows + from * 4 + v / 2;
+  const int out_col = col + v % 2 * 4 + component;
+  if (out_row >= x.rows || out_col >= w.cols) return;
+  float sum = 0;
+#pragma unroll 8
+  for (int s = 0; s < Tile::kSlices; ++s)
+    sum += reinterpret_cast<const float*>(&sums[v][s * Tile::kSliceThreads + from])[component];
+  if (bias != nullptr) sum += bias[out_col];
+  y[int64_t{out_row} * w.cols + out_col] = relu ? relu_of(sum) : sum;
+}
+
 void dense_forward(float* y, const float* x, const float* w, const float* bias, bool relu,
                    const DenseShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr && w != nullptr);
+  const MatrixSource input(x, shape.n, shape.in), filter(w, shape.in, shape.out);
+  const int64_t small_tiles =
+      int64_t{ceil_div(shape.n, SmallTile::BM)} * ceil_div(shape.out, SmallTile::BN);
+  if (small_tiles < kEnoughBlocks) {
+    const dim3 grid(unsigned(ceil_div(shape.n, SplitTile::kRows)),
+                    unsigned(ceil_div(shape.out, SplitTile::kCols)));
+    launch(dense_forward_split_kernel, grid, dim3(SplitTile::kThreads), 0, stream, y, input, filter,
+           bias, relu);
+    return;
+  }
   const GemmOutput out{.data = y, .rows = shape.n, .cols = shape.out, .bias = bias, .relu = relu};
   with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
     using Tile = decltype(tile);
     launch(dense_forward_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1), dim3(Tile::kThreads),
-           0, stream, out, MatrixSource(x, shape.n, shape.in),
-           MatrixSource(w, shape.in, shape.out));
+           0, stream, out, input, filter);
   });
 }
 
@@ -99,42 +172,49 @@ void dense_backward_data_naive(float* dx, const float* dy, const float* w, const
 }
 
 // ---- filter ------------------------------------------------------------------------------------
-template <typename Tile>
+template <typename Tile, typename Input>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
-    dense_backward_filter_kernel(GemmOutput dw, MatrixSource x, MatrixSource dy) {
+    dense_backward_filter_kernel(GemmOutput dw, Input x, MatrixSource dy) {
   gemm<Tile, Along::kMn, Along::kMn>(dw, x, dy, 0, x.rows);
 }
 
-void dense_backward_filter(float* dw, const float* x, const float* dy, const DenseShape& shape,
-                           cudaStream_t stream) {
+void dense_backward_filter(float* dw, float* dbias, const float* x, const float* dy,
+                           const DenseShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
-  const GemmOutput out{.data = dw, .rows = shape.in, .cols = shape.out};
+  const GemmOutput out{.data = dw, .rows = shape.in, .cols = shape.out, .last_row = dbias};
+  const MatrixSource input(x, shape.n, shape.in), gradient(dy, shape.n, shape.out);
   with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
     using Tile = decltype(tile);
-    launch(dense_backward_filter_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
-           dim3(Tile::kThreads), 0, stream, out, MatrixSource(x, shape.n, shape.in),
-           MatrixSource(dy, shape.n, shape.out));
+    const dim3 grid = gemm_grid<Tile>(out.rows + (dbias != nullptr ? 1 : 0), out.cols, 1);
+    if (dbias != nullptr)
+      launch(dense_backward_filter_kernel<Tile, WithOnes<MatrixSource>>, grid, dim3(Tile::kThreads),
+             0, stream, out, WithOnes(input), gradient);
+    else
+      launch(dense_backward_filter_kernel<Tile, MatrixSource>, grid, dim3(Tile::kThreads), 0,
+             stream, out, input, gradient);
   });
 }
 
-// One thread per value of dw.
-__global__ void dense_backward_filter_naive_kernel(float* dw, const float* x, const float* dy,
-                                                   DenseShape shape) {
+// One thread per value of dw, and one per value of dbias.
+__global__ void dense_backward_filter_naive_kernel(float* dw, float* dbias, const float* x,
+                                                   const float* dy, DenseShape shape) {
   const int64_t index = element_index();
-  if (index >= int64_t(shape.filter_size())) return;
   const int64_t i = index / shape.out, o = index % shape.out;
+  const bool is_bias = i == shape.in;
+  if (i > shape.in || (is_bias && dbias == nullptr)) return;
   float sum = 0;
-  for (int64_t n = 0; n < shape.n; ++n) sum = fmaf(x[n * shape.in + i], dy[n * shape.out + o], sum);
-  dw[index] = sum;
+  for (int64_t n = 0; n < shape.n; ++n)
+    sum = fmaf(is_bias ? 1.0f : x[n * shape.in + i], dy[n * shape.out + o], sum);
+  (is_bias ? dbias[o] : dw[index]) = sum;
 }
 
-void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
+void dense_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                  const DenseShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
-  launch(dense_backward_filter_naive_kernel, elementwise_grid(shape.filter_size()),
-         dim3(kBlockSize), 0, stream, dw, x, dy, shape);
+  launch(dense_backward_filter_naive_kernel, elementwise_grid(shape.filter_size() + shape.out),
+         dim3(kBlockSize), 0, stream, dw, dbias, x, dy, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -2,7 +2,9 @@
 //   out[m,n] = epilogue(sum over k of a(m,k) * b(k,n)), float32, k ascending.
 // A block computes a BM x BN tile in steps of BK: while it multiplies one step out of shared
 // memory, each thread holds the next one in registers. A thread owns TM x TN accumulators
-// (thread_tile.cuh), placed so that the 8 x 4 lanes of a warp read without bank conflicts.
+// (thread_tile.cuh), placed so that the 8 x 4 lanes of a warp read without bank conflicts. Small
+// tiles divide gemm_k among groups of warps, the slices, whose sums are added in order at the end:
+// more loads under way where there are few blocks.
 // Operands are "sources": row-major matrices, stored or imagined (conv.cuh), read four neighbours
 // at a time, with zeros outside: load4(row(r), col(c)), where row and col do what has to be done
 // once for all elements of a row or column, c a multiple of four.
@@ -21,29 +23,32 @@ namespace mnist::MNIST_TARGET {
 // Where the columns of a source lie in the product: along gemm_k, or along gemm_m (gemm_n for b).
 enum class Along { kK, kMn };
 
-template <int kBM, int kBN, int kTM, int kTN>
+template <int kBM, int kBN, int kTM, int kTN, int kSliceCount>
 struct GemmTile {
   static constexpr int BM = kBM, BN = kBN, BK = 16, TM = kTM, TN = kTN;
   static constexpr int kLanesM = 8, kLanesN = 4;
   static constexpr int kWarpM = kLanesM * TM, kWarpN = kLanesN * TN;
-  static constexpr int kThreads = (BM / kWarpM) * (BN / kWarpN) * kWarpSize;
+  static constexpr int kSlices = kSliceCount;
+  static constexpr int kSliceThreads = (BM / kWarpM) * (BN / kWarpN) * kWarpSize;
+  static constexpr int kThreads = kSliceThreads * kSlices;
   static constexpr int kPad = 4;  // skews the banks of transposing stores, keeps float4 alignment
   static_assert(kLanesM * kLanesN == kWarpSize, "a lane for each thread tile of a warp");
   static_assert(BM % kWarpM == 0 && BN % kWarpN == 0, "warps tile the block tile without rest");
   static_assert(TM % 4 == 0 && TN % 4 == 0, "rows and columns are read as float4");
-  static_assert(2 * BK * (BM + BN + 2 * kPad) * sizeof(float) <= 48 * 1024,
+  static_assert(kSlices * 2 * BK * (BM + BN + 2 * kPad) * sizeof(float) <= 48 * 1024,
                 "static shared memory ends at 48 KB");
 };
 
-using WideTile = GemmTile<64, 64, 8, 8>;
-using NarrowTile = GemmTile<128, 32, 8, 8>;
-using SmallTile = GemmTile<32, 32, 4, 8>;
+using WideTile = GemmTile<64, 64, 8, 8, 1>;
+using NarrowTile = GemmTile<128, 32, 8, 8, 1>;
+using SmallTile = GemmTile<32, 32, 4, 8, 4>;
+
+inline constexpr int64_t kEnoughBlocks = 48;
 
 // Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side:
 // small ones where larger ones would leave most multiprocessors without a block.
 template <typename F>
 decltype(auto) with_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
-  constexpr int64_t kEnoughBlocks = 48;
   const auto enough = [&](int64_t bm, int64_t bn) {
     return ceil_div(m, bm) * ceil_div(n, bn) * slices >= kEnoughBlocks;
   };
@@ -73,6 +78,8 @@ struct MatrixSource {
 
   __device__ Row row(int r) const { return r < rows ? data + size_t(r) * cols : nullptr; }
   __device__ Col col(int c) const { return c; }
+  __device__ static bool exists(Row row) { return row != nullptr; }
+  __device__ static int index(Col col) { return col; }
 
   __device__ __forceinline__ float4 load4(Row row, Col col) const {
     if (row == nullptr || col >= cols) return make_float4(0, 0, 0, 0);
@@ -84,6 +91,36 @@ struct MatrixSource {
   bool aligned;
 };
 
+// sum + bias, then ReLU, of four columns from `col` on.
+__device__ inline float4 finished(float4 v, const float* bias, bool relu, int col, int valid,
+                                  bool aligned) {
+  if (bias != nullptr) {
+    const float4 b = load4(bias + col, valid, aligned);
+    v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
+  }
+  if (relu) v = make_float4(relu_of(v.x), relu_of(v.y), relu_of(v.z), relu_of(v.w));
+  return v;
+}
+
+// Adds a last column of ones to a source whose columns lie along gemm_m: the product gets a last
+// row, the column sums of b.
+template <typename Source>
+struct WithOnes : Source {
+  explicit WithOnes(const Source& source) : Source(source) {}
+
+  __device__ __forceinline__ float4 load4(const typename Source::Row& row,
+                                          const typename Source::Col& col) const {
+    float4 v = Source::load4(row, col);
+    const int place = Source::cols - Source::index(col);
+    const float one = Source::exists(row) ? 1.0f : 0.0f;
+    if (place == 0) v.x = one;
+    if (place == 1) v.y = one;
+    if (place == 2) v.z = one;
+    if (place == 3) v.w = one;
+    return v;
+  }
+};
+
 // The result [rows, cols] and what happens to a sum before it is stored; null pointers and false
 // leave a step out.
 struct GemmOutput {
@@ -93,19 +130,27 @@ struct GemmOutput {
   const float* bias = nullptr;  // [cols]
   bool relu = false;
   const float* gate = nullptr;  // [rows, cols]
+  float* last_row = nullptr;    // [cols]: the product has one row more, which goes there
 
+  template <typename Accumulators>
+  __device__ __forceinline__ void store(const Accumulators& acc, int row, int col) const {
+#pragma unroll
+    for (int i = 0; i < Accumulators::kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < Accumulators::kCols; j += 4)
+        store4(row + acc.row(i), col + j, acc.at(i, j));
+    }
+  }
+
+ private:
   __device__ void store4(int row, int col, float4 v) const {
-    const bool aligned = cols % 4 == 0;
-    const int valid = row < rows ? cols - col : 0;
+    const bool aligned = cols % 4 == 0, last = last_row != nullptr && row == rows;
+    const int valid = row < rows || last ? cols - col : 0;
     if (valid <= 0) return;
     const size_t at = size_t(row) * cols + col;
-    if (bias != nullptr) {
-      const float4 b = load4(bias + col, valid, aligned);
-      v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
-    }
-    if (relu) v = make_float4(relu_of(v.x), relu_of(v.y), relu_of(v.z), relu_of(v.w));
+    v = finished(v, bias, relu, col, valid, aligned);
     if (gate != nullptr) v = gated(v, load4(gate + at, valid, aligned));
-    MNIST_TARGET::store4(data + at, v, valid, aligned);
+    MNIST_TARGET::store4(last ? last_row + col : data + at, v, valid, aligned);
   }
 };
 
@@ -117,14 +162,14 @@ struct GemmStage {
   // Patches side by side in the direction of the source's columns, and below each other.
   static constexpr int kAcross = (kAlong == Along::kK ? Tile::BK : kExtent) / 4;
   static constexpr int kDown = (kAlong == Along::kK ? kExtent : Tile::BK) / 4;
-  static constexpr int kStep = Tile::kThreads / kAcross;
+  static constexpr int kStep = Tile::kSliceThreads / kAcross;
   static constexpr int kPatches = ceil_div(kDown, kStep);
-  static_assert(Tile::kThreads % kAcross == 0, "a pass of the block brings whole rows of patches");
+  static_assert(Tile::kSliceThreads % kAcross == 0, "a pass brings whole rows of patches");
   static_assert(kDown % kStep == 0 || kDown < kStep, "the last pass is complete, or the only one");
   using Fixed = std::conditional_t<kAlong == Along::kK, typename Source::Row, typename Source::Col>;
 
   const Source& source;
-  const int row = threadIdx.x / kAcross * 4, col = threadIdx.x % kAcross * 4;
+  const int row, col;
   Fixed fixed[kAlong == Along::kK ? kPatches * 4 : 1];
   float4 held[kPatches * 4];
 
@@ -132,7 +177,10 @@ struct GemmStage {
   // Whether this thread has a patch at all.
   __device__ bool takes_part() const { return kDown >= kStep || row < kDown * 4; }
 
-  __device__ GemmStage(const Source& from, int begin) : source(from) {
+  __device__ GemmStage(const Source& from, int begin)
+      : source(from),
+        row(threadIdx.x % Tile::kSliceThreads / kAcross * 4),
+        col(threadIdx.x % Tile::kSliceThreads % kAcross * 4) {
     if constexpr (kAlong == Along::kK) {
 #pragma unroll
       for (int i = 0; i < kPatches * 4; ++i) fixed[i] = source.row(begin + row + row_step(i));
@@ -141,8 +189,14 @@ struct GemmStage {
     }
   }
 
-  __device__ __forceinline__ void load(int k) {
+  // Zeros from k_end on: what a slice multiplies that has run out of steps.
+  __device__ __forceinline__ void load(int k, int k_end) {
     if (!takes_part()) return;
+    if (Tile::kSlices > 1 && k >= k_end) {
+#pragma unroll
+      for (int i = 0; i < kPatches * 4; ++i) held[i] = make_float4(0, 0, 0, 0);
+      return;
+    }
     if constexpr (kAlong == Along::kK) {
       const typename Source::Col moving = source.col(k + col);
 #pragma unroll
@@ -172,53 +226,72 @@ struct GemmStage {
 };
 
 // The tile (blockIdx.x, blockIdx.y) of the product over k_begin <= k < k_end; a k_end within the
-// sources must be k_begin plus a multiple of BK.
-template <typename Tile, Along kAlongA, Along kAlongB, typename SourceA, typename SourceB>
-__device__ __forceinline__ void gemm(const GemmOutput& out, const SourceA& a, const SourceB& b,
+// sources must be k_begin plus a multiple of BK. `out` stores a thread's sums.
+template <typename Tile, Along kAlongA, Along kAlongB, typename Output, typename SourceA,
+          typename SourceB>
+__device__ __forceinline__ void gemm(const Output& out, const SourceA& a, const SourceB& b,
                                      int k_begin, int k_end) {
   constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK, TM = Tile::TM, TN = Tile::TN;
-  __shared__ __align__(16) float As[2][BK][BM + Tile::kPad];
-  __shared__ __align__(16) float Bs[2][BK][BN + Tile::kPad];
+  constexpr int kSlices = Tile::kSlices, kStep = kSlices * BK;
+  __shared__ __align__(16) float As[2][kSlices][BK][BM + Tile::kPad];
+  __shared__ __align__(16) float Bs[2][kSlices][BK][BN + Tile::kPad];
 
   const int block_row = blockIdx.x * BM, block_col = blockIdx.y * BN;
-  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  const int slice = threadIdx.x / Tile::kSliceThreads;
+  const int slice_thread = threadIdx.x % Tile::kSliceThreads;
+  const int lane = slice_thread % kWarpSize, warp = slice_thread / kWarpSize;
   constexpr int kWarpsN = BN / Tile::kWarpN;
   const int thread_row = warp / kWarpsN * Tile::kWarpM + lane / Tile::kLanesN * 4;
   const int thread_col = warp % kWarpsN * Tile::kWarpN + lane % Tile::kLanesN * TN;
-  using Accumulators = ThreadTile<TM, TN, 4 * Tile::kLanesM>;
 
+  const int slice_begin = k_begin + slice * BK;
   GemmStage<Tile, BM, kAlongA, SourceA> stage_a(a, block_row);
   GemmStage<Tile, BN, kAlongB, SourceB> stage_b(b, block_col);
-  stage_a.load(k_begin);
-  stage_b.load(k_begin);
-  stage_a.store(As[0]);
-  stage_b.store(Bs[0]);
+  stage_a.load(slice_begin, k_end);
+  stage_b.load(slice_begin, k_end);
+  stage_a.store(As[0][slice]);
+  stage_b.store(Bs[0][slice]);
   __syncthreads();  // every thread wrote buffer 0, every thread reads it
 
-  Accumulators acc;
+  ThreadTile<TM, TN, 4 * Tile::kLanesM> acc;
   int buffer = 0;
-  for (int k0 = k_begin; k0 < k_end; k0 += BK, buffer ^= 1) {
-    const bool more = k0 + BK < k_end;
+  for (int step = 0; step < k_end - k_begin; step += kStep, buffer ^= 1) {
+    const bool more = step + kStep < k_end - k_begin;
     if (more) {
-      stage_a.load(k0 + BK);
-      stage_b.load(k0 + BK);
+      stage_a.load(slice_begin + step + kStep, k_end);
+      stage_b.load(slice_begin + step + kStep, k_end);
     }
 #pragma unroll
     for (int k = 0; k < BK; ++k)
-      acc.add_product(&As[buffer][k][thread_row], &Bs[buffer][k][thread_col]);
+      acc.add_product(&As[buffer][slice][k][thread_row], &Bs[buffer][slice][k][thread_col]);
     if (more) {
-      stage_a.store(As[buffer ^ 1]);
-      stage_b.store(Bs[buffer ^ 1]);
+      stage_a.store(As[buffer ^ 1][slice]);
+      stage_b.store(Bs[buffer ^ 1][slice]);
     }
     __syncthreads();  // all have read this buffer and written the other: they change places
   }
 
+  if constexpr (kSlices > 1) {
+    // The operands are no longer needed: their place takes the sums of all slices but the first.
+    constexpr int kVectors = TM * TN / 4;
+    static_assert((kSlices - 1) * kVectors * Tile::kSliceThreads * sizeof(float4) <= sizeof(As));
+    float4* sums = reinterpret_cast<float4*>(As);
+    const auto at = [&](int from, int vector) {
+      return ((from - 1) * kVectors + vector) * Tile::kSliceThreads + slice_thread;
+    };
+    if (slice > 0) {
 #pragma unroll
-  for (int i = 0; i < TM; ++i) {
+      for (int v = 0; v < kVectors; ++v)
+        sums[at(slice, v)] = acc.at(v / (TN / 4), v % (TN / 4) * 4);
+    }
+    __syncthreads();  // the other slices wrote their sums, the first reads them
+    if (slice > 0) return;
+    for (int from = 1; from < kSlices; ++from) {
 #pragma unroll
-    for (int j = 0; j < TN; j += 4)
-      out.store4(block_row + thread_row + acc.row(i), block_col + thread_col + j, acc.at(i, j));
+      for (int v = 0; v < kVectors; ++v) acc.add(v / (TN / 4), v % (TN / 4) * 4, sums[at(from, v)]);
+    }
   }
+  out.store(acc, block_row + thread_row, block_col + thread_col);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -33,6 +33,10 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
                     const ConvShape& shape, cudaStream_t stream);
 void conv2d_forward_naive(float* y, const float* x, const float* w, const float* bias, bool relu,
                           const ConvShape& shape, cudaStream_t stream);
+// The same and the 2x2 max pooling behind it in one pass: y [N,P/2,Q/2,K], argmax as in
+// maxpool2d_forward, to which it is equal to the bit. P and Q must be even.
+void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
+                         const float* bias, bool relu, const ConvShape& shape, cudaStream_t stream);
 
 // ---- conv2d_backward.cu ------------------------------------------------------------------------
 // dx = gradient of the loss by x. With `gate` (same shape as dx: the x of the forward pass), dx is
@@ -42,20 +46,26 @@ void conv2d_backward_data(float* dx, const float* dy, const float* w, const floa
                           const ConvShape& shape, cudaStream_t stream);
 void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, const float* gate,
                                 const ConvShape& shape, cudaStream_t stream);
-// dw [R,S,C,K] = gradient by the filter.
+// dw [R,S,C,K] = gradient by the filter; dbias [K] = gradient by the bias, unless null. Same in
+// every `backward_filter` below.
 size_t conv2d_backward_filter_workspace(const ConvShape& shape);
-void conv2d_backward_filter(float* dw, float* workspace, const float* x, const float* dy,
-                            const ConvShape& shape, cudaStream_t stream);
-void conv2d_backward_filter_naive(float* dw, const float* x, const float* dy,
+void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
+                            const float* dy, const ConvShape& shape, cudaStream_t stream);
+void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                   const ConvShape& shape, cudaStream_t stream);
 
-// ---- bias_backward.cu --------------------------------------------------------------------------
-// dbias [cols] = sum over the rows of dy [rows,cols]; for a convolution rows = N*P*Q, cols = K.
-size_t bias_backward_workspace(int64_t rows, int cols);
-void bias_backward(float* dbias, float* workspace, const float* dy, int64_t rows, int cols,
-                   cudaStream_t stream);
-void bias_backward_naive(float* dbias, const float* dy, int64_t rows, int cols,
-                         cudaStream_t stream);
+// ---- conv2d_pool_backward.cu -------------------------------------------------------------------
+// The way back through a convolution and the 2x2 max pooling behind it at once. dy [N,P/2,Q/2,K] is
+// the gradient by the pooled output, argmax that of conv2d_pool_forward; three of four values of
+// the gradient between the two are zero, and no time is spent on them. Filters of 3x3 with stride
+// 1, P and Q even, alone: conv2d_pool_backward_fits().
+bool conv2d_pool_backward_fits(const ConvShape& shape);
+void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
+                               const float* gate, const ConvShape& shape, cudaStream_t stream);
+size_t conv2d_pool_backward_filter_workspace(const ConvShape& shape);
+void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
+                                 const float* dy, const uint8_t* argmax, const ConvShape& shape,
+                                 cudaStream_t stream);
 
 // ---- maxpool2d.cu ------------------------------------------------------------------------------
 // y = the largest value of each window; argmax (may be null) = its place in the window, row-major,
@@ -77,9 +87,9 @@ void dense_backward_data(float* dx, const float* dy, const float* w, const float
 void dense_backward_data_naive(float* dx, const float* dy, const float* w, const float* gate,
                                const DenseShape& shape, cudaStream_t stream);
 // dw [in,out] = x^T dy.
-void dense_backward_filter(float* dw, const float* x, const float* dy, const DenseShape& shape,
-                           cudaStream_t stream);
-void dense_backward_filter_naive(float* dw, const float* x, const float* dy,
+void dense_backward_filter(float* dw, float* dbias, const float* x, const float* dy,
+                           const DenseShape& shape, cudaStream_t stream);
+void dense_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                  const DenseShape& shape, cudaStream_t stream);
 
 // ---- dropout.cu --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ namespace mnist::MNIST_TARGET {
 template <int TM, int TN, int kGroupStride>
 class ThreadTile {
  public:
+  static constexpr int kRows = TM, kCols = TN;
   static constexpr __device__ int row(int i) { return i / 4 * kGroupStride + i % 4; }
 
   // Adds a (x) b, a column of the first operand times a row of the second; both point to the tile's
@@ -26,9 +27,15 @@ class ThreadTile {
     }
   }
 
-  // Four neighbours of row i, from column j.
+  // Four neighbours of row i, from column j; and something added to them.
   __device__ float4 at(int i, int j) const {
     return make_float4(acc_[i][j], acc_[i][j + 1], acc_[i][j + 2], acc_[i][j + 3]);
+  }
+  __device__ void add(int i, int j, float4 v) {
+    acc_[i][j] += v.x;
+    acc_[i][j + 1] += v.y;
+    acc_[i][j + 2] += v.z;
+    acc_[i][j + 3] += v.w;
   }
 
  private:

@@ -129,6 +129,20 @@ inline std::vector<ConvShape> edge_conv_shapes() {
       conv_same(1, 2, 3, 2, 3, {5, 7}),          // filter larger than the image
       conv_same(2, 5, 4, 33, 34, {3, 3}),        //
       {2, 6, 5, 3, 4, 3, 3, 1, 1, 2, 1, 8, 4},   // padding chosen by hand
+      conv_valid(2, 7, 9, 1, 1, {1, 1}),         // one channel from here on
+      conv_valid(3, 9, 12, 1, 4, {3, 3}),        //
+      conv_valid(1, 11, 8, 1, 8, {5, 5}),        //
+      conv_same(2, 10, 7, 1, 9, {5, 3}),         //
+      conv_same(1, 28, 28, 1, 31, {3, 3}),       //
+      conv_same(2, 13, 17, 1, 33, {3, 3}),       //
+      conv_same(1, 19, 35, 1, 64, {5, 5}),       //
+      conv_valid(2, 12, 10, 1, 65, {1, 1}),      //
+      conv_valid(2, 17, 14, 1, 130, {3, 3}),     //
+      conv_valid(2, 15, 16, 1, 32, {3, 3}, {2, 2}),
+      conv_same(3, 14, 13, 1, 5, {5, 5}, {2, 3}),
+      conv_valid(1, 9, 40, 1, 34, {1, 1}, {3, 2}),
+      {1, 5, 4, 1, 36, 5, 3, 1, 1, 4, 2, 9, 6},  // every window reaches into the padding
+      conv_valid(1, 641, 479, 1, 3, {1, 1}),     // very long sums in the gradients by filter, bias
       conv_same(4, 20, 20, 5, 65, {3, 3}),       // large tiles from here on
       conv_same(4, 20, 20, 65, 5, {3, 3}),
       conv_same(20, 18, 18, 6, 30, {3, 2}),
@@ -139,6 +153,82 @@ inline std::vector<ConvShape> edge_conv_shapes() {
   for (const GemmSize& g : large_gemm_sizes())
     shapes.push_back(conv_valid(1, 1, g.m, g.k, g.n, {1, 1}));
   return shapes;
+}
+
+// Convolutions of 3x3 with 2x2 pooling behind them, sizes of the convolution's output; `pad` as in
+// ConvShape, `unread` rows and columns lie behind the last window.
+inline ConvShape conv_pool(int n, int p, int q, int c, int k, Window pad = {0, 0},
+                           Window unread = {0, 0}) {
+  return {n, p + 2 - pad.h + unread.h, q + 2 - pad.w + unread.w, c, k, 3, 3, 1, 1, pad.h, pad.w, p,
+          q};
+}
+// The same padding before and behind.
+inline ConvShape conv_pool_same(int n, int p, int q, int c, int k) {
+  return {n, p, q, c, k, 3, 3, 1, 1, 1, 1, p, q};
+}
+
+// The default model's convolutions without the outputs that pooling drops, and without what those
+// drop in turn: of 28x28 pixels the first 26x26 are read.
+inline std::vector<ConvShape> model_conv_pool_shapes(int batch) {
+  return {conv_pool(batch, 24, 24, 1, 32, {0, 0}, {2, 2}), conv_pool(batch, 10, 10, 32, 64)};
+}
+
+// Every combination of axes occurs in a few shapes alone; each value of an axis in several.
+inline std::vector<ConvShape> edge_conv_pool_shapes() {
+  return {
+      conv_pool(1, 2, 2, 1, 1),  // a single window of the pooling
+      conv_pool(1, 2, 4, 2, 3),
+      conv_pool(2, 4, 2, 3, 4),
+      conv_pool(3, 4, 6, 4, 8),
+      conv_pool(5, 6, 4, 5, 9),
+      conv_pool(1, 6, 10, 31, 31),
+      conv_pool(2, 10, 6, 32, 32),
+      conv_pool(1, 12, 10, 33, 33),
+      conv_pool(2, 4, 4, 64, 64),
+      conv_pool(1, 2, 6, 65, 65),
+      conv_pool(3, 2, 2, 65, 130),
+      conv_pool(1, 12, 24, 1, 33),
+      conv_pool(2, 24, 12, 1, 64),
+      conv_pool(3, 26, 26, 1, 32),
+      conv_pool(1, 34, 26, 1, 65),
+      conv_pool(1, 34, 34, 3, 4),
+      conv_pool(2, 10, 34, 2, 31),
+      conv_pool(1, 26, 2, 4, 130),
+      conv_pool(5, 10, 10, 32, 1),
+      conv_pool(2, 12, 12, 5, 64),
+      conv_pool(5, 2, 2, 33, 32),
+      conv_pool(1, 10, 12, 64, 33),
+      conv_pool(2, 6, 6, 31, 65),
+      conv_pool_same(1, 2, 2, 1, 4),
+      conv_pool_same(2, 4, 6, 3, 3),
+      conv_pool_same(3, 6, 2, 5, 1),
+      conv_pool_same(1, 12, 12, 32, 33),
+      conv_pool_same(2, 10, 4, 33, 8),
+      conv_pool_same(1, 24, 34, 1, 9),
+      conv_pool_same(5, 4, 4, 64, 31),
+      conv_pool_same(1, 28, 28, 4, 32),
+      conv_pool(1, 4, 6, 2, 4, {0, 0}, {1, 0}),   // a row that no window reads
+      conv_pool(2, 6, 4, 4, 32, {0, 0}, {0, 1}),  //
+      conv_pool(3, 2, 4, 33, 9, {0, 0}, {3, 2}),  //
+      conv_pool(1, 10, 10, 32, 64, {0, 0}, {1, 1}),
+      conv_pool(3, 10, 10, 32, 64, {0, 0}, {14, 14}),
+      conv_pool(2, 6, 10, 3, 8, {1, 0}, {2, 1}),    // padding chosen by hand
+      conv_pool(1, 4, 4, 31, 33, {0, 2}, {0, 3}),   //
+      conv_pool(2, 8, 6, 1, 32, {2, 1}, {-2, -1}),  //
+      conv_pool(1, 6, 6, 2, 65, {3, 4}, {-1, -1}),  // outputs that see padding alone
+      conv_pool(1, 4, 2, 5, 4, {1, 0}, {-2, -1}),   // image smaller than the filter
+  };
+}
+
+// Where conv2d_pool_forward goes beyond 3x3 and stride 1.
+inline std::vector<ConvShape> other_conv_pool_shapes() {
+  return {
+      conv_valid(2, 6, 8, 1, 33, {1, 1}),          conv_valid(1, 8, 10, 1, 8, {5, 5}),
+      conv_same(2, 6, 12, 1, 31, {5, 3}),          conv_valid(2, 9, 13, 1, 32, {3, 3}, {2, 2}),
+      conv_same(1, 8, 12, 1, 65, {5, 5}, {2, 3}),  conv_valid(3, 4, 6, 5, 7, {1, 1}),
+      conv_valid(2, 8, 9, 32, 33, {5, 2}),         conv_same(1, 6, 10, 4, 64, {2, 4}),
+      conv_valid(2, 12, 9, 3, 34, {3, 3}, {3, 2}),
+  };
 }
 
 inline std::vector<PoolShape> edge_pool_shapes() {

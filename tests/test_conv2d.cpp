@@ -11,6 +11,7 @@ namespace {
 std::vector<ConvShape> shapes() {
   std::vector<ConvShape> all = edge_conv_shapes();
   for (const ConvShape& shape : model_conv_shapes(3)) all.push_back(shape);
+  for (const ConvShape& shape : model_conv_pool_shapes(2)) all.push_back(shape);
   return all;
 }
 
@@ -60,20 +61,25 @@ std::vector<float> run_backward_data(const Version& version, const std::vector<f
   return device.result(dx);
 }
 
-std::vector<float> run_backward_filter(bool naive, const std::vector<float>& h_x,
-                                       const std::vector<float>& h_dy, const ConvShape& shape) {
+struct FilterGradient {
+  std::vector<float> dw, dbias;
+};
+
+FilterGradient run_backward_filter(bool naive, bool with_bias, const std::vector<float>& h_x,
+                                   const std::vector<float>& h_dy, const ConvShape& shape) {
   DeviceCase device;
   const float* x = device.input(h_x);
   const float* dy = device.input(h_dy);
   float* dw = device.output<float>(shape.filter_size());
+  float* dbias = device.output<float>(with_bias ? size_t(shape.k) : 0);
   float* workspace = device.workspace(naive ? 0 : conv2d_backward_filter_workspace(shape));
   device.run([&](cudaStream_t stream) {
     if (naive)
-      conv2d_backward_filter_naive(dw, x, dy, shape, stream);
+      conv2d_backward_filter_naive(dw, dbias, x, dy, shape, stream);
     else
-      conv2d_backward_filter(dw, workspace, x, dy, shape, stream);
+      conv2d_backward_filter(dw, dbias, workspace, x, dy, shape, stream);
   });
-  return device.result(dw);
+  return {device.result(dw), with_bias ? device.result(dbias) : std::vector<float>{}};
 }
 
 // ---- against the reference ---------------------------------------------------------------------
@@ -128,18 +134,44 @@ TEST_CASE("conv2d_backward_filter", "[conv2d]") {
   for (const ConvShape& shape : shapes()) {
     DYNAMIC_SECTION(to_string(shape)) {
       Random random;
+      const int64_t rows = int64_t(shape.n) * shape.p * shape.q;
       const auto x = random.reals(shape.input_size());
       const auto dy = random.reals(shape.output_size());
-      const auto want = reference::conv2d_backward_filter(widen(x), widen(dy), shape);
+      const auto want_dw = reference::conv2d_backward_filter(widen(x), widen(dy), shape);
+      const auto want_dbias = reference::bias_backward(widen(dy), rows, shape.k);
       const auto whole_x = random.whole(shape.input_size());
       const auto whole_dy = random.whole(shape.output_size());
-      const auto whole_want =
+      const auto whole_dw =
           reference::conv2d_backward_filter(widen(whole_x), widen(whole_dy), shape);
+      const auto whole_dbias = reference::bias_backward(widen(whole_dy), rows, shape.k);
       for (bool naive : {false, true}) {
         INFO((naive ? "naive" : "tiled"));
-        REQUIRE(difference(run_backward_filter(naive, x, dy, shape), want, filter_extents(shape)) ==
-                "");
-        REQUIRE(inequality(run_backward_filter(naive, whole_x, whole_dy, shape), whole_want.value,
+        const FilterGradient real = run_backward_filter(naive, true, x, dy, shape);
+        REQUIRE(difference(real.dw, want_dw, filter_extents(shape)) == "");
+        REQUIRE(difference(real.dbias, want_dbias, {shape.k}) == "");
+        const FilterGradient whole = run_backward_filter(naive, true, whole_x, whole_dy, shape);
+        REQUIRE(inequality(whole.dw, whole_dw.value, filter_extents(shape)) == "");
+        REQUIRE(inequality(whole.dbias, whole_dbias.value, {shape.k}) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("conv2d_backward_filter without the gradient by the bias", "[conv2d]") {
+  std::vector<ConvShape> some = model_conv_shapes(2);
+  some.push_back(conv_valid(1, 3, 3, 1, 1, {3, 3}));
+  some.push_back(conv_same(2, 7, 6, 3, 5, {2, 4}));
+  some.push_back(conv_valid(5, 6, 5, 32, 65, {3, 3}));
+  some.push_back(conv_valid(2, 15, 16, 1, 32, {3, 3}, {2, 2}));
+  for (const ConvShape& shape : some) {
+    DYNAMIC_SECTION(to_string(shape)) {
+      Random random;
+      const auto x = random.whole(shape.input_size());
+      const auto dy = random.whole(shape.output_size());
+      const auto want = reference::conv2d_backward_filter(widen(x), widen(dy), shape);
+      for (bool naive : {false, true}) {
+        INFO((naive ? "naive" : "tiled"));
+        REQUIRE(inequality(run_backward_filter(naive, false, x, dy, shape).dw, want.value,
                            filter_extents(shape)) == "");
       }
     }
@@ -177,6 +209,7 @@ TEST_CASE("conv2d passes NaN on to where it belongs", "[conv2d]") {
   const auto y = reference::relu(reference::conv2d_forward(widen(x), widen(w), {}, shape));
   const auto dx = reference::conv2d_backward_data(widen(dy), widen(w), shape);
   const auto dw = reference::conv2d_backward_filter(widen(x), widen(dy), shape);
+  const auto dbias = reference::bias_backward(widen(dy), 2 * 6 * 7, 6);
   for (const Version& version : versions) {
     INFO(version.name);
     REQUIRE(inequality(run_forward(version, x, w, {}, true, shape), y.value,
@@ -186,8 +219,9 @@ TEST_CASE("conv2d passes NaN on to where it belongs", "[conv2d]") {
   }
   for (bool naive : {false, true}) {
     INFO((naive ? "naive" : "tiled"));
-    REQUIRE(inequality(run_backward_filter(naive, x, dy, shape), dw.value, filter_extents(shape)) ==
-            "");
+    const FilterGradient gradient = run_backward_filter(naive, true, x, dy, shape);
+    REQUIRE(inequality(gradient.dw, dw.value, filter_extents(shape)) == "");
+    REQUIRE(inequality(gradient.dbias, dbias.value, {shape.k}) == "");
   }
 }
 
@@ -220,9 +254,9 @@ TEST_CASE("conv2d refuses impossible shapes", "[conv2d]") {
       REQUIRE_THROWS_AS(version.backward_data(out, in, in, nullptr, shape, stream),
                         std::invalid_argument);
     }
-    REQUIRE_THROWS_AS(conv2d_backward_filter(out, workspace, in, in, shape, stream),
+    REQUIRE_THROWS_AS(conv2d_backward_filter(out, nullptr, workspace, in, in, shape, stream),
                       std::invalid_argument);
-    REQUIRE_THROWS_AS(conv2d_backward_filter_naive(out, in, in, shape, stream),
+    REQUIRE_THROWS_AS(conv2d_backward_filter_naive(out, nullptr, in, in, shape, stream),
                       std::invalid_argument);
   }
 }

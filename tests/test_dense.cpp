@@ -11,6 +11,8 @@ namespace {
 std::vector<DenseShape> shapes() {
   std::vector<DenseShape> all = edge_dense_shapes();
   for (const DenseShape& shape : model_dense_shapes(33)) all.push_back(shape);
+  for (const DenseShape& shape : model_dense_shapes(128)) all.push_back(shape);
+  all.push_back({20011, 2, 1});  // long sums in the gradients by w and bias
   return all;
 }
 
@@ -49,14 +51,21 @@ std::vector<float> run_backward_data(const Version& version, const std::vector<f
   return device.result(dx);
 }
 
-std::vector<float> run_backward_filter(const Version& version, const std::vector<float>& h_x,
-                                       const std::vector<float>& h_dy, const DenseShape& shape) {
+struct FilterGradient {
+  std::vector<float> dw, dbias;
+};
+
+FilterGradient run_backward_filter(const Version& version, bool with_bias,
+                                   const std::vector<float>& h_x, const std::vector<float>& h_dy,
+                                   const DenseShape& shape) {
   DeviceCase device;
   const float* x = device.input(h_x);
   const float* dy = device.input(h_dy);
   float* dw = device.output<float>(shape.filter_size());
-  device.run([&](cudaStream_t stream) { version.backward_filter(dw, x, dy, shape, stream); });
-  return device.result(dw);
+  float* dbias = device.output<float>(with_bias ? size_t(shape.out) : 0);
+  device.run(
+      [&](cudaStream_t stream) { version.backward_filter(dw, dbias, x, dy, shape, stream); });
+  return {device.result(dw), with_bias ? device.result(dbias) : std::vector<float>{}};
 }
 
 TEST_CASE("dense_forward", "[dense]") {
@@ -112,16 +121,37 @@ TEST_CASE("dense_backward_filter", "[dense]") {
       Random random;
       const auto x = random.reals(shape.input_size());
       const auto dy = random.reals(shape.output_size());
-      const auto want = reference::dense_backward_filter(widen(x), widen(dy), shape);
+      const auto want_dw = reference::dense_backward_filter(widen(x), widen(dy), shape);
+      const auto want_dbias = reference::bias_backward(widen(dy), shape.n, shape.out);
       const auto whole_x = random.whole(shape.input_size());
       const auto whole_dy = random.whole(shape.output_size());
-      const auto whole_want =
+      const auto whole_dw =
           reference::dense_backward_filter(widen(whole_x), widen(whole_dy), shape);
+      const auto whole_dbias = reference::bias_backward(widen(whole_dy), shape.n, shape.out);
       for (const Version& version : versions) {
         INFO(version.name);
-        REQUIRE(difference(run_backward_filter(version, x, dy, shape), want,
-                           {shape.in, shape.out}) == "");
-        REQUIRE(inequality(run_backward_filter(version, whole_x, whole_dy, shape), whole_want.value,
+        const FilterGradient real = run_backward_filter(version, true, x, dy, shape);
+        REQUIRE(difference(real.dw, want_dw, {shape.in, shape.out}) == "");
+        REQUIRE(difference(real.dbias, want_dbias, {shape.out}) == "");
+        const FilterGradient whole = run_backward_filter(version, true, whole_x, whole_dy, shape);
+        REQUIRE(inequality(whole.dw, whole_dw.value, {shape.in, shape.out}) == "");
+        REQUIRE(inequality(whole.dbias, whole_dbias.value, {shape.out}) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("dense_backward_filter without the gradient by the bias", "[dense]") {
+  for (const DenseShape& shape :
+       {DenseShape{1, 1, 1}, DenseShape{9, 21, 35}, DenseShape{130, 128, 10}}) {
+    DYNAMIC_SECTION(to_string(shape)) {
+      Random random;
+      const auto x = random.whole(shape.input_size());
+      const auto dy = random.whole(shape.output_size());
+      const auto want = reference::dense_backward_filter(widen(x), widen(dy), shape);
+      for (const Version& version : versions) {
+        INFO(version.name);
+        REQUIRE(inequality(run_backward_filter(version, false, x, dy, shape).dw, want.value,
                            {shape.in, shape.out}) == "");
       }
     }
@@ -155,14 +185,16 @@ TEST_CASE("dense passes NaN on to where it belongs", "[dense]") {
   const auto y = reference::relu(reference::dense_forward(widen(x), widen(w), {}, shape));
   const auto dx = reference::dense_backward_data(widen(dy), widen(w), shape);
   const auto dw = reference::dense_backward_filter(widen(x), widen(dy), shape);
+  const auto dbias = reference::bias_backward(widen(dy), shape.n, shape.out);
   for (const Version& version : versions) {
     INFO(version.name);
     REQUIRE(inequality(run_forward(version, x, w, {}, true, shape), y.value,
                        {shape.n, shape.out}) == "");
     REQUIRE(inequality(run_backward_data(version, dy, w, {}, shape), dx.value,
                        {shape.n, shape.in}) == "");
-    REQUIRE(inequality(run_backward_filter(version, x, dy, shape), dw.value,
-                       {shape.in, shape.out}) == "");
+    const FilterGradient gradient = run_backward_filter(version, true, x, dy, shape);
+    REQUIRE(inequality(gradient.dw, dw.value, {shape.in, shape.out}) == "");
+    REQUIRE(inequality(gradient.dbias, dbias.value, {shape.out}) == "");
   }
 }
 
@@ -179,7 +211,8 @@ TEST_CASE("dense refuses impossible shapes", "[dense]") {
                         std::invalid_argument);
       REQUIRE_THROWS_AS(version.backward_data(out, in, in, nullptr, shape, stream),
                         std::invalid_argument);
-      REQUIRE_THROWS_AS(version.backward_filter(out, in, in, shape, stream), std::invalid_argument);
+      REQUIRE_THROWS_AS(version.backward_filter(out, nullptr, in, in, shape, stream),
+                        std::invalid_argument);
     }
   }
 }

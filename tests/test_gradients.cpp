@@ -58,13 +58,10 @@ TEST_CASE("gradients of a convolution", "[gradients]") {
       float* dx = device.output<float>(h_x.size());
       float* dw = device.output<float>(h_w.size());
       float* dbias = device.output<float>(size_t(shape.k));
-      const int64_t rows = int64_t(shape.n) * shape.p * shape.q;
-      float* filter_workspace = device.workspace(conv2d_backward_filter_workspace(shape));
-      float* bias_workspace = device.workspace(bias_backward_workspace(rows, shape.k));
+      float* workspace = device.workspace(conv2d_backward_filter_workspace(shape));
       device.run([&](cudaStream_t stream) {
         conv2d_backward_data(dx, r, w, nullptr, shape, stream);
-        conv2d_backward_filter(dw, filter_workspace, x, r, shape, stream);
-        bias_backward(dbias, bias_workspace, r, rows, shape.k, stream);
+        conv2d_backward_filter(dw, dbias, workspace, x, r, shape, stream);
       });
 
       Tensor at_x = widen(h_x), at_w = widen(h_w), at_bias(size_t(shape.k), 0.25);
@@ -76,6 +73,56 @@ TEST_CASE("gradients of a convolution", "[gradients]") {
       REQUIRE(gradient_difference(device.result(dw), numeric_gradient(at_w, 1e-2, loss),
                                   {shape.r, shape.s, shape.c, shape.k}) == "");
       REQUIRE(gradient_difference(device.result(dbias), numeric_gradient(at_bias, 1e-2, loss),
+                                  {shape.k}) == "");
+    }
+  }
+}
+
+TEST_CASE("gradients of a convolution and the pooling behind it", "[gradients]") {
+  for (const ConvShape& shape : {conv_pool(2, 4, 6, 3, 4), conv_pool_same(1, 4, 4, 2, 5),
+                                 conv_pool(1, 2, 4, 5, 3, {1, 0}, {0, 2})}) {
+    DYNAMIC_SECTION(to_string(shape)) {
+      const PoolShape pool = pool_valid(shape.n, shape.p, shape.q, shape.k, {2, 2}, {2, 2});
+      constexpr double kStep = 1e-4;
+      Random random;
+      std::vector<float> h_x, h_w;
+      // Draw until no step in a coordinate changes a window's winner: no |w| or |x| is above 1.
+      double gap = 0;
+      for (int draw = 0; draw < 100 && gap < 3 * kStep; ++draw) {
+        h_x = random.reals(shape.input_size());
+        h_w = random.reals(shape.filter_size());
+        gap = reference::maxpool2d_forward(
+                  reference::conv2d_forward(widen(h_x), widen(h_w), {}, shape).value, pool)
+                  .gap;
+      }
+      REQUIRE(gap >= 3 * kStep);
+      const auto h_r = random.reals(pool.output_size());
+      DeviceCase device;
+      const float* x = device.input(h_x);
+      const float* w = device.input(h_w);
+      const float* r = device.input(h_r);
+      float* y = device.output<float>(h_r.size());
+      uint8_t* argmax = device.output<uint8_t>(h_r.size());
+      float* dx = device.output<float>(h_x.size());
+      float* dw = device.output<float>(h_w.size());
+      float* dbias = device.output<float>(size_t(shape.k));
+      float* workspace = device.workspace(conv2d_pool_backward_filter_workspace(shape));
+      device.run([&](cudaStream_t stream) {
+        conv2d_pool_forward(y, argmax, x, w, nullptr, false, shape, stream);
+        conv2d_pool_backward_data(dx, r, argmax, w, nullptr, shape, stream);
+        conv2d_pool_backward_filter(dw, dbias, workspace, x, r, argmax, shape, stream);
+      });
+
+      Tensor at_x = widen(h_x), at_w = widen(h_w), at_bias(size_t(shape.k), 0.25);
+      const auto loss = [&] {
+        const Tensor z = reference::conv2d_forward(at_x, at_w, at_bias, shape).value;
+        return dot(widen(h_r), reference::maxpool2d_forward(z, pool).y);
+      };
+      REQUIRE(gradient_difference(device.result(dx), numeric_gradient(at_x, kStep, loss),
+                                  {shape.n, shape.h, shape.w, shape.c}) == "");
+      REQUIRE(gradient_difference(device.result(dw), numeric_gradient(at_w, kStep, loss),
+                                  {shape.r, shape.s, shape.c, shape.k}) == "");
+      REQUIRE(gradient_difference(device.result(dbias), numeric_gradient(at_bias, kStep, loss),
                                   {shape.k}) == "");
     }
   }
@@ -96,20 +143,23 @@ TEST_CASE("gradients of a dense layer behind a ReLU", "[gradients]") {
   const float* r = device.input(h_r);
   float* dz = device.output<float>(h_z.size());
   float* dw = device.output<float>(h_w.size());
+  float* dbias = device.output<float>(size_t(shape.out));
   device.run([&](cudaStream_t stream) {
     dense_backward_data(dz, r, w, x, shape, stream);
-    dense_backward_filter(dw, x, r, shape, stream);
+    dense_backward_filter(dw, dbias, x, r, shape, stream);
   });
 
-  Tensor at_z = widen(h_z), at_w = widen(h_w);
+  Tensor at_z = widen(h_z), at_w = widen(h_w), at_bias(size_t(shape.out), 0.25);
   const auto loss = [&] {
     const Tensor at_x = reference::relu({at_z, {}, 1}).value;
-    return dot(widen(h_r), reference::dense_forward(at_x, at_w, {}, shape).value);
+    return dot(widen(h_r), reference::dense_forward(at_x, at_w, at_bias, shape).value);
   };
   REQUIRE(gradient_difference(device.result(dz), numeric_gradient(at_z, 1e-2, loss),
                               {shape.n, shape.in}) == "");
   REQUIRE(gradient_difference(device.result(dw), numeric_gradient(at_w, 1e-2, loss),
                               {shape.in, shape.out}) == "");
+  REQUIRE(gradient_difference(device.result(dbias), numeric_gradient(at_bias, 1e-2, loss),
+                              {shape.out}) == "");
 }
 
 TEST_CASE("gradient of max pooling", "[gradients]") {
@@ -275,12 +325,9 @@ std::vector<std::vector<float>> device_gradients(const std::vector<float>& h_x,
   float* logits = temporary(dense_2.output_size());
   float* dlogits = temporary(dense_2.output_size());
   MetricSums* metrics = device.in_out(std::vector<MetricSums>(1));
-  const int64_t rows_1 = kBatch * conv_1.p * conv_1.q, rows_2 = kBatch * conv_2.p * conv_2.q;
   float* workspace = device.workspace(
       std::max({conv2d_backward_filter_workspace(conv_1), conv2d_backward_filter_workspace(conv_2),
-                bias_backward_workspace(rows_1, conv_1.k),
-                bias_backward_workspace(rows_2, conv_2.k), bias_backward_workspace(kBatch, 7),
-                bias_backward_workspace(kBatch, kClasses), softmax_xent_workspace(kBatch)}));
+                softmax_xent_workspace(kBatch)}));
 
   device.run([&](cudaStream_t stream) {
     conv2d_forward(a1, x, p[0], p[1], true, conv_1, stream);
@@ -291,19 +338,15 @@ std::vector<std::vector<float>> device_gradients(const std::vector<float>& h_x,
     dense_forward(logits, hidden, p[6], p[7], false, dense_2, stream);
     softmax_xent(dlogits, metrics, workspace, logits, labels, nullptr, kBatch, kClasses, stream);
 
-    dense_backward_filter(gradient[6], hidden, dlogits, dense_2, stream);
-    bias_backward(gradient[7], workspace, dlogits, kBatch, kClasses, stream);
+    dense_backward_filter(gradient[6], gradient[7], hidden, dlogits, dense_2, stream);
     dense_backward_data(dhidden, dlogits, p[6], hidden, dense_2, stream);
-    dense_backward_filter(gradient[4], p2, dhidden, dense_1, stream);
-    bias_backward(gradient[5], workspace, dhidden, kBatch, dense_1.out, stream);
+    dense_backward_filter(gradient[4], gradient[5], p2, dhidden, dense_1, stream);
     dense_backward_data(dp2, dhidden, p[4], nullptr, dense_1, stream);
     maxpool2d_backward(da2, dp2, argmax_2, a2, pool_2, stream);
-    conv2d_backward_filter(gradient[2], workspace, p1, da2, conv_2, stream);
-    bias_backward(gradient[3], workspace, da2, rows_2, conv_2.k, stream);
+    conv2d_backward_filter(gradient[2], gradient[3], workspace, p1, da2, conv_2, stream);
     conv2d_backward_data(dp1, da2, p[2], p1, conv_2, stream);
     maxpool2d_backward(da1, dp1, argmax_1, nullptr, pool_1, stream);
-    conv2d_backward_filter(gradient[0], workspace, x, da1, conv_1, stream);
-    bias_backward(gradient[1], workspace, da1, rows_1, conv_1.k, stream);
+    conv2d_backward_filter(gradient[0], gradient[1], workspace, x, da1, conv_1, stream);
     conv2d_backward_data(dx, da1, p[0], nullptr, conv_1, stream);
   });
   std::vector<std::vector<float>> results;

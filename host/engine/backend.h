@@ -25,20 +25,24 @@ class LayerOp {
  public:
   // ends_in_relu: y went through a ReLU last. The gradient dy that the backward calls get is then
   // already gated by it: it is the gradient before that ReLU.
-  LayerOp(std::string op_name, int64_t outputs, bool relu_last)
-      : name(std::move(op_name)), output_size(outputs), ends_in_relu(relu_last) {}
+  LayerOp(std::string op_name, int64_t outputs, bool relu_last, bool parameters)
+      : name(std::move(op_name)),
+        output_size(outputs),
+        ends_in_relu(relu_last),
+        has_parameters(parameters) {}
   virtual ~LayerOp() = default;
 
   // For ops that keep weights in a layout of their own: load_weights() fetches them from the arena,
-  // before the first forward() after they changed; store_gradients() brings what backward_filter()
-  // computed into the arena, after it. Each on the stream of the call that it serves.
+  // before a forward() that is to see them changed; store_gradients() brings into the arena what
+  // backward_filter() left in that layout. Each on the stream of the call that it serves.
   virtual void load_weights(const float* weights, cudaStream_t stream);
   virtual void store_gradients(float* gradients, cudaStream_t stream);
 
   // `state` is read by dropout alone.
   virtual void forward(float* y, const float* x, const float* weights, const StepState* state,
                        int n, cudaStream_t stream) = 0;
-  // The gradients of the layer's parameters, if it has any. May run beside backward_data().
+  // The gradients of the layer's parameters, if it has any. Runs beside backward_data(), and after
+  // the backward_filter() of the layers behind.
   virtual void backward_filter(float* gradients, const float* dy, const float* x, int n,
                                cudaStream_t stream);
   // dx = gradient by x; with `gate`, zero where !(x > 0): back through the ReLU that made x. x and
@@ -50,6 +54,7 @@ class LayerOp {
   const std::string name;
   const int64_t output_size;  // floats per sample
   const bool ends_in_relu;
+  const bool has_parameters;
 };
 
 inline void LayerOp::load_weights(const float*, cudaStream_t) {}
@@ -70,8 +75,8 @@ class Backend {
 
 std::unique_ptr<Backend> make_native_backend();
 
-// One layer alone, fused with no other, by the kernels of this project; null if it changes nothing.
-std::unique_ptr<LayerOp> make_native_op(const Model& model, int layer, int max_batch, Mode mode,
-                                        uint64_t seed);
+// Layer number `layer`, a dropout, for backends whose library has none; its masks depend on that
+// number. Null if it changes nothing.
+std::unique_ptr<LayerOp> make_dropout_op(const Model& model, int layer, Mode mode, uint64_t seed);
 
 }  // namespace mnist::MNIST_TARGET

@@ -16,8 +16,9 @@ class CudnnBackend final : public Backend {
                                                   uint64_t seed) override {
     std::vector<std::unique_ptr<LayerOp>> ops;
     for (int i = 0; i < int(model.layers.size()); ++i) {
-      std::unique_ptr<LayerOp> op = library_->layer_op(model, i, max_batch, mode);
-      if (op == nullptr) op = make_native_op(model, i, max_batch, mode, seed);
+      std::unique_ptr<LayerOp> op = model.layers[size_t(i)].kind == LayerKind::kDropout
+                                        ? make_dropout_op(model, i, mode, seed)
+                                        : library_->layer_op(model, i, max_batch, mode);
       if (op != nullptr) ops.push_back(std::move(op));
     }
     return ops;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "host/engine/backend.h"
 #include "host/engine/batch_stream.h"
 #include "host/engine/device.h"
 #include "host/engine/device_buffer.h"
@@ -92,6 +93,7 @@ class TargetEngine final : public Engine {
   const EngineConfig config_;
   const DeviceInfo device_;
   const int pixels_;
+  const std::unique_ptr<Backend> backend_;
   Stream compute_;
 
   // Arenas: parameters, their gradients, Adam's moments.
@@ -120,6 +122,7 @@ TargetEngine::TargetEngine(const Model& model, const EngineConfig& config)
       config_(config),
       device_(device_info()),
       pixels_(int(model.input.size())),
+      backend_(make_native_backend()),
       weights_(model.arena_size),
       gradients_(model.arena_size),
       m_(model.arena_size),
@@ -132,8 +135,8 @@ TargetEngine::TargetEngine(const Model& model, const EngineConfig& config)
 
 Network& TargetEngine::training() {
   if (!training_) {
-    training_ =
-        std::make_unique<Network>(model_, config_.batch_size, Mode::kTraining, config_.seed);
+    training_ = std::make_unique<Network>(*backend_, model_, config_.batch_size, Mode::kTraining,
+                                          config_.seed);
     batch_labels_ = DeviceBuffer<uint8_t>(size_t(config_.batch_size));
     loss_workspace_ =
         DeviceBuffer<float>(softmax_xent_workspace(std::max(config_.batch_size, kEvaluationBatch)));
@@ -143,8 +146,8 @@ Network& TargetEngine::training() {
 
 Network& TargetEngine::inference() {
   if (!inference_) {
-    inference_ =
-        std::make_unique<Network>(model_, kEvaluationBatch, Mode::kInference, config_.seed);
+    inference_ = std::make_unique<Network>(*backend_, model_, kEvaluationBatch, Mode::kInference,
+                                           config_.seed);
     if (loss_workspace_.size() == 0)
       loss_workspace_ = DeviceBuffer<float>(
           softmax_xent_workspace(std::max(config_.batch_size, kEvaluationBatch)));
@@ -354,8 +357,8 @@ std::vector<float> TargetEngine::predict(const uint8_t* images, int64_t count) {
     CUDA_CHECK(cudaMemcpyAsync(pixels.data(), images + first * pixels_, size_t(n) * size_t(pixels_),
                                cudaMemcpyHostToDevice, compute_));
     normalize(network.input(), nullptr, pixels.data(), nullptr, nullptr, nullptr, shape, compute_);
-    softmax(result.data(), network.forward(weights_.data(), nullptr, n, compute_), n, classes,
-            compute_);
+    backend_->softmax(result.data(), network.forward(weights_.data(), nullptr, n, compute_), n,
+                      classes, compute_);
     CUDA_CHECK(cudaMemcpyAsync(&probabilities[size_t(first) * size_t(classes)], result.data(),
                                size_t(n) * size_t(classes) * sizeof(float), cudaMemcpyDeviceToHost,
                                compute_));

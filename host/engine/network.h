@@ -1,24 +1,24 @@
-// The layers of a model as launches over device buffers.
+// The layers of a model over device buffers, forward and backward.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "host/engine/backend.h"
 #include "host/engine/device_buffer.h"
+#include "host/engine/stream.h"
 #include "host/model.h"
 #include "kernels/shapes.h"
 
 namespace mnist::MNIST_TARGET {
 
-// Training keeps every activation for the way back; inference needs two at a time, and no dropout.
-enum class Mode { kTraining, kInference };
-
 class Network {
  public:
-  // Buffers for up to `max_batch` samples. The model and the arenas outlive the network.
-  Network(const Model& model, int max_batch, Mode mode, uint64_t seed);
+  // Buffers for up to `max_batch` samples. The backend and the model outlive the network.
+  Network(Backend& backend, const Model& model, int max_batch, Mode mode, uint64_t seed);
 
   // [max_batch,pixels], filled by the caller before forward().
   float* input() const { return input_.data(); }
@@ -27,26 +27,24 @@ class Network {
   const float* forward(const float* weights, const StepState* state, int n, cudaStream_t stream);
 
   // [n,classes], filled by the caller before backward().
-  float* dlogits() const { return gradient_[0].data(); }
+  float* dlogits() const { return gradient_.back().data(); }
 
-  // Gradients of all parameters, from dlogits() and what the last forward() of the same n left.
+  // Gradients of all parameters, from dlogits() and what the last forward() of the same n left. The
+  // parameters' gradients are computed on a stream of their own beside the way back.
   void backward(float* gradients, const float* weights, const StepState* state, int n,
                 cudaStream_t stream);
 
-  int max_batch() const { return max_batch_; }
-
  private:
-  const Model& model_;
-  const int max_batch_;
-  const Mode mode_;
-  const uint64_t seed_;
+  const float* input_of(size_t op) const { return op == 0 ? input_.data() : output_[op - 1]; }
 
+  std::vector<std::unique_ptr<LayerOp>> ops_;
+  size_t first_with_parameters_ = 0;
   DeviceBuffer<float> input_;
-  std::vector<DeviceBuffer<float>> storage_;  // what output_ points into
-  std::vector<float*> output_;  // of each layer; a layer that changes nothing has its input's
-  std::vector<DeviceBuffer<uint8_t>> argmax_;  // of each pooling layer, when training
-  DeviceBuffer<float> gradient_[2];            // by the output of layer i, in turns
-  DeviceBuffer<float> workspace_;
+  std::vector<DeviceBuffer<float>> storage_;   // what output_ points into
+  std::vector<float*> output_;                 // of each op; at inference in two turns
+  std::vector<DeviceBuffer<float>> gradient_;  // by the output of each op, when training
+  Stream filters_;
+  Event forked_, joined_;
 };
 
 }  // namespace mnist::MNIST_TARGET

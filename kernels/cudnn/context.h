@@ -7,7 +7,9 @@
 
 #include <map>
 #include <stdexcept>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "host/engine/stream.h"
 #include "kernels/check.h"
@@ -20,15 +22,27 @@ inline constexpr float kOne = 1.0f, kZero = 0.0f;  // cuDNN and cuBLAS take them
 
 class Context {
  public:
-  explicit Context(const CudnnOptions& options) : options_(options) {}
+  explicit Context(const CudnnOptions& options) : options_(options) {
+    // Of setup(), and of the two streams that a step runs on: a stream that records a graph allows
+    // no new handle.
+    for (int i = 0; i < 3; ++i) spare_.push_back(make_cudnn());
+  }
 
   const CudnnOptions& options() const { return options_; }
   cublasLtHandle_t cublas() const { return cublas_.get(); }
 
-  // Handles that launch on `stream`. backward_filter() takes the one `aside`, since it may run
-  // beside backward_data(), and a handle serves one stream at a time.
-  cudnnHandle_t on(cudaStream_t stream) const { return set(cudnn_, stream); }
-  cudnnHandle_t aside(cudaStream_t stream) const { return set(cudnn_aside_, stream); }
+  // The handle that launches on `stream`: each stream has its own, since a handle's memory serves
+  // one stream at a time.
+  cudnnHandle_t on(cudaStream_t stream) const {
+    Owned<cudnnHandle_t>& handle = handles_[stream];
+    if (handle == nullptr) {
+      if (spare_.empty()) spare_.push_back(make_cudnn());
+      handle = std::move(spare_.back());
+      spare_.pop_back();
+    }
+    CUDNN_CHECK(cudnnSetStream(handle.get(), stream));
+    return handle.get();
+  }
 
   // Where plans are made: what runs on it is awaited.
   const Stream& setup() const { return setup_; }
@@ -41,14 +55,10 @@ class Context {
   }
 
  private:
-  static cudnnHandle_t set(const Owned<cudnnHandle_t>& handle, cudaStream_t stream) {
-    CUDNN_CHECK(cudnnSetStream(handle.get(), stream));
-    return handle.get();
-  }
-
   const CudnnOptions options_;
   Stream setup_;
-  Owned<cudnnHandle_t> cudnn_ = make_cudnn(), cudnn_aside_ = make_cudnn();
+  mutable std::map<cudaStream_t, Owned<cudnnHandle_t>> handles_;
+  mutable std::vector<Owned<cudnnHandle_t>> spare_;
   Owned<cublasLtHandle_t> cublas_ = make_cublas();
   ReluActivation relu_ = make_relu();
 };

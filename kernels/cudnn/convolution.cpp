@@ -54,7 +54,7 @@ class Convolution final : public LayerOp {
  public:
   Convolution(std::shared_ptr<const Context> context, std::string op_name, const ConvShape& shape,
               const Places& places, bool relu, Mode mode)
-      : LayerOp(std::move(op_name), int64_t(shape.p) * shape.q * shape.k, relu),
+      : LayerOp(std::move(op_name), int64_t(shape.p) * shape.q * shape.k, relu, true),
         context_(std::move(context)),
         shape_(shape),
         places_(places),
@@ -104,7 +104,7 @@ class Convolution final : public LayerOp {
   void backward_filter(float* gradients, const float* dy, const float* x, int n,
                        cudaStream_t stream) override {
     const ConvolutionPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->aside(stream);
+    const cudnnHandle_t cudnn = context_->on(stream);
     const auto& [mode, algorithm, workspace] = plan.backward.value().filter;
     CUDNN_CHECK(cudnnConvolutionBackwardFilter(
         cudnn, &kOne, plan.input.tensor(), plan.input.filled(x), plan.y.get(), dy, mode.get(),

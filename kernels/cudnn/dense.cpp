@@ -27,7 +27,7 @@ class Dense final : public LayerOp {
  public:
   Dense(std::shared_ptr<const Context> context, std::string name, const DenseShape& shape,
         const Places& places, bool relu, Mode mode)
-      : LayerOp(std::move(name), shape.out, relu),
+      : LayerOp(std::move(name), shape.out, relu, true),
         context_(std::move(context)),
         in_(shape.in),
         out_(shape.out),
@@ -51,7 +51,7 @@ class Dense final : public LayerOp {
     backward.filter.run(*context_, gradients + places_.kernel, dy, x,
                         backward.fused_bias ? dbias : nullptr, stream);
     if (dbias != nullptr && !backward.fused_bias)
-      CUDNN_CHECK(cudnnConvolutionBackwardBias(context_->aside(stream), &kOne, plan.y.get(), dy,
+      CUDNN_CHECK(cudnnConvolutionBackwardBias(context_->on(stream), &kOne, plan.y.get(), dy,
                                                &kZero, bias_.get(), dbias));
   }
 

@@ -17,7 +17,7 @@ class MaxPooling final : public LayerOp {
  public:
   MaxPooling(std::shared_ptr<const Context> context, std::string name, const PoolShape& shape,
              Mode mode)
-      : LayerOp(std::move(name), int64_t(shape.p) * shape.q * shape.c, false),
+      : LayerOp(std::move(name), int64_t(shape.p) * shape.q * shape.c, false, false),
         context_(std::move(context)),
         shape_(shape),
         mode_(mode),

@@ -13,6 +13,7 @@ class ThreadTile {
   static_assert(TN == 8, "a row is one vector of eight floats");
 
  public:
+  static constexpr int kRows = TM, kCols = TN;
   static constexpr int row(int i) { return i / 4 * kGroupStride + i % 4; }
 
   void add_product(const float* a, const float* b) {
@@ -29,6 +30,12 @@ class ThreadTile {
 
   float4 at(int i, int j) const {
     return make_float4(acc_[i][j], acc_[i][j + 1], acc_[i][j + 2], acc_[i][j + 3]);
+  }
+  void add(int i, int j, float4 v) {
+    acc_[i][j] += v.x;
+    acc_[i][j + 1] += v.y;
+    acc_[i][j + 2] += v.z;
+    acc_[i][j + 3] += v.w;
   }
 
  private:
