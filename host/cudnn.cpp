@@ -1,16 +1,13 @@
 #include "host/cudnn.h"
 
+#include "host/engine/factory.h"
 #include "host/error.h"
-
-#ifdef MNIST_HAVE_CUDNN
-#include "host/engine/cudnn_module.h"
-#endif
 
 namespace mnist {
 
 std::string cudnn_versions() {
 #ifdef MNIST_HAVE_CUDNN
-  return cuda::load_cudnn_module().versions();
+  return cuda::cudnn_versions();
 #else
   throw Error(ExitCode::kUnavailable,
               "this cuda-mnist was built without the cudnn backend; install the CUDA Toolkit, "

@@ -35,10 +35,14 @@ class CudnnBackend final : public Backend {
 
 }  // namespace
 
+std::unique_ptr<Backend> make_cudnn_backend(std::unique_ptr<CudnnLibrary> library) {
+  return std::make_unique<CudnnBackend>(std::move(library));
+}
+
 std::unique_ptr<Backend> make_cudnn_backend(const CudnnOptions& options) {
   const CudnnModule& module = load_cudnn_module();
   try {
-    return std::make_unique<CudnnBackend>(module.open(options));
+    return make_cudnn_backend(module.open(options));
   } catch (const std::runtime_error& error) {  // a part of cuDNN is missing, or the GPU too old
     throw Error(ExitCode::kUnavailable,
                 std::string("the cudnn backend does not start (") + module.versions() +

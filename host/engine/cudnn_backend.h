@@ -12,4 +12,7 @@ namespace mnist::MNIST_TARGET {
 // where the module or a library cannot be loaded, or the libraries do not start.
 std::unique_ptr<Backend> make_cudnn_backend(const CudnnOptions& options = {});
 
+// The same on a library that is there already.
+std::unique_ptr<Backend> make_cudnn_backend(std::unique_ptr<CudnnLibrary> library);
+
 }  // namespace mnist::MNIST_TARGET

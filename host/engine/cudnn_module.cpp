@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "host/engine/factory.h"
 #include "host/error.h"
 
 namespace mnist::MNIST_TARGET {
@@ -54,5 +55,7 @@ const CudnnModule& load_cudnn_module() {
   return load_cudnn_module(std::filesystem::exists(beside, ignored) ? beside.string()
                                                                     : kCudnnModuleFile);
 }
+
+std::string cudnn_versions() { return load_cudnn_module().versions(); }
 
 }  // namespace mnist::MNIST_TARGET

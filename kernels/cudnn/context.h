@@ -33,7 +33,7 @@ class Context {
 
   // The handle that launches on `stream`: each stream has its own, since a handle's memory serves
   // one stream at a time.
-  cudnnHandle_t on(cudaStream_t stream) const {
+  cudnnHandle_t on(cudaStream_t stream) {
     Owned<cudnnHandle_t>& handle = handles_[stream];
     if (handle == nullptr) {
       if (spare_.empty()) spare_.push_back(make_cudnn());
@@ -57,8 +57,8 @@ class Context {
  private:
   const CudnnOptions options_;
   Stream setup_;
-  mutable std::map<cudaStream_t, Owned<cudnnHandle_t>> handles_;
-  mutable std::vector<Owned<cudnnHandle_t>> spare_;
+  std::map<cudaStream_t, Owned<cudnnHandle_t>> handles_;
+  std::vector<Owned<cudnnHandle_t>> spare_;
   Owned<cublasLtHandle_t> cublas_ = make_cublas();
   ReluActivation relu_ = make_relu();
 };

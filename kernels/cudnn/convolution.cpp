@@ -52,7 +52,7 @@ const Proposal& choose(const std::vector<Proposal>& proposals, bool tf32, const 
 
 class Convolution final : public LayerOp {
  public:
-  Convolution(std::shared_ptr<const Context> context, std::string op_name, const ConvShape& shape,
+  Convolution(std::shared_ptr<Context> context, std::string op_name, const ConvShape& shape,
               const Places& places, bool relu, Mode mode)
       : LayerOp(std::move(op_name), int64_t(shape.p) * shape.q * shape.k, relu, true),
         context_(std::move(context)),
@@ -212,7 +212,7 @@ class Convolution final : public LayerOp {
     return plans_.at(n, stream, [this](int batch) { return make_plan(batch); });
   }
 
-  const std::shared_ptr<const Context> context_;
+  const std::shared_ptr<Context> context_;
   const ConvShape shape_;
   const Places places_;
   const Mode mode_;
@@ -226,7 +226,7 @@ class Convolution final : public LayerOp {
 
 }  // namespace
 
-std::unique_ptr<LayerOp> make_convolution(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_convolution(std::shared_ptr<Context> context, std::string name,
                                           const ConvShape& shape, const Places& places, bool relu,
                                           Mode mode) {
   return std::make_unique<Convolution>(std::move(context), std::move(name), shape, places, relu,

@@ -25,7 +25,7 @@ struct DensePlan {
 
 class Dense final : public LayerOp {
  public:
-  Dense(std::shared_ptr<const Context> context, std::string name, const DenseShape& shape,
+  Dense(std::shared_ptr<Context> context, std::string name, const DenseShape& shape,
         const Places& places, bool relu, Mode mode)
       : LayerOp(std::move(name), shape.out, relu, true),
         context_(std::move(context)),
@@ -87,7 +87,7 @@ class Dense final : public LayerOp {
     return plans_.at(n, stream, [this](int batch) { return make_plan(batch); });
   }
 
-  const std::shared_ptr<const Context> context_;
+  const std::shared_ptr<Context> context_;
   const int in_, out_;
   const Places places_;
   const Mode mode_;
@@ -97,7 +97,7 @@ class Dense final : public LayerOp {
 
 }  // namespace
 
-std::unique_ptr<LayerOp> make_dense(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_dense(std::shared_ptr<Context> context, std::string name,
                                     const DenseShape& shape, const Places& places, bool relu,
                                     Mode mode) {
   return std::make_unique<Dense>(std::move(context), std::move(name), shape, places, relu, mode);

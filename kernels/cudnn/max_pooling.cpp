@@ -15,7 +15,7 @@ struct PoolingPlan {
 
 class MaxPooling final : public LayerOp {
  public:
-  MaxPooling(std::shared_ptr<const Context> context, std::string name, const PoolShape& shape,
+  MaxPooling(std::shared_ptr<Context> context, std::string name, const PoolShape& shape,
              Mode mode)
       : LayerOp(std::move(name), int64_t(shape.p) * shape.q * shape.c, false, false),
         context_(std::move(context)),
@@ -57,7 +57,7 @@ class MaxPooling final : public LayerOp {
     });
   }
 
-  const std::shared_ptr<const Context> context_;
+  const std::shared_ptr<Context> context_;
   const PoolShape shape_;
   const Mode mode_;
   const WindowAxis rows_, columns_;
@@ -67,7 +67,7 @@ class MaxPooling final : public LayerOp {
 
 }  // namespace
 
-std::unique_ptr<LayerOp> make_max_pooling(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_max_pooling(std::shared_ptr<Context> context, std::string name,
                                           const PoolShape& shape, Mode mode) {
   return std::make_unique<MaxPooling>(std::move(context), std::move(name), shape, mode);
 }

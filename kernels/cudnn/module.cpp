@@ -9,7 +9,7 @@ namespace {
 class Library final : public CudnnLibrary {
  public:
   explicit Library(const CudnnOptions& options)
-      : context_(std::make_shared<const Context>(options)) {}
+      : context_(std::make_shared<Context>(options)) {}
 
   std::unique_ptr<LayerOp> layer_op(const Model& model, int index, int max_batch,
                                     Mode mode) override {
@@ -70,7 +70,7 @@ class Library final : public CudnnLibrary {
   }
 
  private:
-  const std::shared_ptr<const Context> context_;
+  const std::shared_ptr<Context> context_;
 };
 
 std::string version_text(size_t version, size_t major_unit) {

@@ -19,16 +19,16 @@ struct Places {
   std::optional<size_t> bias;
 };
 
-std::unique_ptr<LayerOp> make_convolution(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_convolution(std::shared_ptr<Context> context, std::string name,
                                           const ConvShape& shape, const Places& places, bool relu,
                                           Mode mode);
-std::unique_ptr<LayerOp> make_max_pooling(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_max_pooling(std::shared_ptr<Context> context, std::string name,
                                           const PoolShape& shape, Mode mode);
-std::unique_ptr<LayerOp> make_dense(std::shared_ptr<const Context> context, std::string name,
+std::unique_ptr<LayerOp> make_dense(std::shared_ptr<Context> context, std::string name,
                                     const DenseShape& shape, const Places& places, bool relu,
                                     Mode mode);
 
-void cudnn_softmax(const Context& context, float* probabilities, const float* logits, int n,
+void cudnn_softmax(Context& context, float* probabilities, const float* logits, int n,
                    int classes, cudaStream_t stream);
 
 }  // namespace mnist::MNIST_TARGET

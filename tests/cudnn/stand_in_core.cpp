@@ -13,6 +13,32 @@ struct StreamObject {
   static constexpr const char* kKind = "stream";
 };
 
+struct EventObject {
+  static constexpr const char* kKind = "event";
+  State::Clock clock;
+};
+
+void join(State::Clock& clock, const State::Clock& other) {
+  for (const auto& [stream, number] : other) {
+    uint64_t& known = clock[stream];
+    known = std::max(known, number);
+  }
+}
+
+void host_waits(const State::Clock& clock) {
+  State& s = state();
+  join(s.host, clock);
+  std::erase_if(s.pending,
+                [&](const auto& p) { return p.number <= s.host[p.launch.stream]; });
+}
+
+bool overlap(const std::vector<Range>& a, const std::vector<Range>& b) {
+  for (const Range& one : a)
+    for (const Range& other : b)
+      if (one.overlaps(other)) return true;
+  return false;
+}
+
 size_t floats_spanned(const std::vector<size_t>& indices) {
   return indices.empty() ? 0 : *std::max_element(indices.begin(), indices.end()) + 1;
 }
@@ -119,6 +145,13 @@ void Call::scratch(const void* data, size_t bytes) {
   std::memset(begin, kPoison, bytes);
 }
 
+void Call::copies(void* to, const void* from, size_t bytes) {
+  auto* target = static_cast<std::byte*>(to);
+  const auto* source = static_cast<const std::byte*>(from);
+  writes_.push_back({target, target + bytes});
+  reads_.push_back({source, source + bytes});
+}
+
 void Call::launch(cudaStream_t stream, const void* handle, bool in_place) {
   get<StreamObject>(stream);
   for (const Range& written : writes_)
@@ -126,7 +159,22 @@ void Call::launch(cudaStream_t stream, const void* handle, bool in_place) {
       const bool same = in_place && written.begin == read.begin && written.end == read.end;
       require(same || !written.overlaps(read), "an output overlaps an input");
     }
-  if (sound()) state().launches.push_back({function_, stream, handle, reads_, writes_});
+  State& s = state();
+  const Launch launched{function_, stream, handle, reads_, writes_};
+  State::Clock& clock = s.clocks[stream];
+  join(clock, s.host);
+  for (const auto& [other, number] : s.pending) {
+    if (other.stream == stream || clock[other.stream] >= number) continue;
+    require(handle == nullptr || handle != other.handle,
+            "shares a handle with " + other.function + " on another stream at the same time");
+    require(!overlap(writes_, other.writes) && !overlap(writes_, other.reads) &&
+                !overlap(reads_, other.writes),
+            "races with " + other.function + " on another stream");
+  }
+  if (!sound()) return;
+  clock[stream] = ++s.issued[stream];
+  s.pending.push_back({launched, clock[stream]});
+  s.launches.push_back(launched);
 }
 
 void blend(void* to, const std::vector<size_t>& indices, const reference::Tensor& values,
@@ -170,6 +218,7 @@ cudaError_t cudaFree(void* pointer) {
                     "not the beginning of an allocation"))
     return cudaErrorInvalidValue;
   ::operator delete(pointer, std::align_val_t{256});
+  host_waits(state().issued);
   return cudaSuccess;
 }
 
@@ -177,9 +226,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t stream) {
   Call call("cudaMemcpyAsync");
   if (call.fails()) return cudaErrorInvalidValue;
-  call.get<StreamObject>(stream);
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
+  call.copies(to, from, bytes);
+  call.launch(stream, nullptr);
+  if (call.sound()) std::memcpy(to, from, bytes);
+  return call.sound() ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
@@ -196,7 +246,35 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   Call call("cudaStreamSynchronize", Call::Kind::kNotWhileCapturing);
   if (call.fails()) return cudaErrorUnknown;
+  host_waits(state().clocks[stream]);
   return call.get<StreamObject>(stream) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  Call call("cudaEventCreateWithFlags");
+  if (call.fails()) return cudaErrorMemoryAllocation;
+  *event = reinterpret_cast<cudaEvent_t>(create<EventObject>());
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  return destroy<EventObject>("cudaEventDestroy", event) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  Call call("cudaEventRecord");
+  if (call.fails()) return cudaErrorUnknown;
+  call.get<StreamObject>(stream);
+  if (auto* object = call.get<EventObject>(event)) object->clock = state().clocks[stream];
+  return call.sound() ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  Call call("cudaStreamWaitEvent");
+  if (call.fails()) return cudaErrorUnknown;
+  call.get<StreamObject>(stream);
+  if (const auto* object = call.get<EventObject>(event)) join(state().clocks[stream], object->clock);
+  return call.sound() ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -35,6 +36,17 @@ struct State {
   };
   std::map<const void*, Object> objects;
   std::map<const std::byte*, size_t> memory;
+
+  // What happens before what: of each stream, how much of every stream's work is done when its next
+  // work begins. `host` is what the host has waited for.
+  using Clock = std::map<cudaStream_t, uint64_t>;
+  std::map<cudaStream_t, Clock> clocks;
+  Clock issued, host;
+  struct Pending {
+    Launch launch;
+    uint64_t number;  // within its stream
+  };
+  std::vector<Pending> pending;  // what the host has not waited for
 };
 State& state();
 
@@ -66,7 +78,9 @@ class Call {
   void reads(const char* name, const void* data, const std::vector<size_t>& indices);
   void writes(const char* name, const void* data, const std::vector<size_t>& indices);
   void scratch(const void* data, size_t bytes);
-  // In place: where a written operand may be one that is read.
+  void copies(void* to, const void* from, size_t bytes);
+  // In place: where a written operand may be one that is read. Faults where work that no event has
+  // put before or behind this uses the same memory, or the same handle.
   void launch(cudaStream_t stream, const void* handle, bool in_place = false);
 
  private:

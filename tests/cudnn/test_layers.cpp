@@ -4,9 +4,9 @@
 namespace mnist::MNIST_TARGET {
 namespace {
 
-std::shared_ptr<const Context> new_context(const CudnnOptions& options = {}) {
+std::shared_ptr<Context> new_context(const CudnnOptions& options = {}) {
   stand_in::reset();
-  return std::make_shared<const Context>(options);
+  return std::make_shared<Context>(options);
 }
 
 // One way to build a layer: with bias, with ReLU, with the gate on the way back.
