@@ -9,6 +9,7 @@
 
 #include "host/cli/output.h"
 #include "host/dataset.h"
+#include "host/engine.h"
 #include "host/error.h"
 
 namespace mnist::cli {
@@ -44,9 +45,11 @@ struct DataOptions {
 struct DeviceOptions {
   std::string device = "auto";
   std::string backend = "native";
+  BackendKind kind() const;
 };
 void add_data_options(Parser& parser, DataOptions& options);
 void add_device_options(Parser& parser, DeviceOptions& options);
+void add_backend_option(Parser& parser, DeviceOptions& options);
 void add_json_flag(Parser& parser, bool& json, const std::string& what);
 
 // An option that takes one of a few words; the help lists them.

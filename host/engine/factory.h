@@ -18,4 +18,8 @@
 MNIST_DECLARE_TARGET(cpu)
 MNIST_DECLARE_TARGET(cuda)
 
+namespace mnist::cuda {
+std::string cudnn_versions();  // of host/cudnn.h; where the build has the cudnn backend
+}
+
 #undef MNIST_DECLARE_TARGET
