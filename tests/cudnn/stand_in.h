@@ -54,5 +54,7 @@ struct Launch {
   std::vector<Range> reads, writes;
 };
 const std::vector<Launch>& launches();
+// How much of it the host has not waited for.
+size_t unfinished();
 
 }  // namespace mnist::stand_in

@@ -50,6 +50,12 @@ State& state() {
   return state;
 }
 
+const char* last_fault() {
+  static std::string text;
+  text = "stand-in: " + (state().faults.empty() ? "as a test asked" : state().faults.back());
+  return text.c_str();
+}
+
 void reset() {
   State& s = state();
   s.faults.clear();
@@ -62,6 +68,7 @@ void reset() {
 
 const std::vector<std::string>& faults() { return state().faults; }
 const std::vector<Launch>& launches() { return state().launches; }
+size_t unfinished() { return state().pending.size(); }
 std::string failed_call() { return state().failed; }
 int calls(const std::string& function) { return state().calls[function]; }
 void set_capturing(bool capturing) { state().capturing = capturing; }

@@ -50,6 +50,9 @@ struct State {
 };
 State& state();
 
+// The libraries' text about what went wrong.
+const char* last_fault();
+
 // One call of a library function.
 class Call {
  public:

@@ -149,7 +149,7 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
                                                : "CUBLAS_STATUS_of_the_stand_in";
 }
 
-const char* cublasLtGetStatusString(cublasStatus_t) { return "the stand-in's text"; }
+const char* cublasLtGetStatusString(cublasStatus_t) { return last_fault(); }
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type,
                                           uint64_t rows, uint64_t columns, int64_t ld) {

@@ -234,7 +234,7 @@ const char* cudnnGetErrorString(cudnnStatus_t status) {
 }
 
 void cudnnGetLastErrorString(char* message, size_t size) {
-  std::strncpy(message, "the stand-in's detail", size - 1);
+  std::strncpy(message, last_fault(), size - 1);
 }
 
 #define STAND_IN_DESTROY(function, type)                                  \

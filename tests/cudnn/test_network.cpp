@@ -130,8 +130,10 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
         const float* logits = training.forward(weights.data(), &state, kBatch, stream);
         training.backward(gradients.data(), weights.data(), &state, kBatch, stream);
         stand_in::set_capturing(false);
+        stream.synchronize();
         INFO(joined(stand_in::faults()));
         REQUIRE(stand_in::faults().empty());
+        REQUIRE(stand_in::unfinished() == 0);  // the other stream joined this one
         const Step want =
             reference_step(model, widen(h_weights), widen(h_input), widen(h_dlogits), kBatch);
         REQUIRE(inequality(std::vector<float>(logits, logits + kBatch * 10), want.logits,
