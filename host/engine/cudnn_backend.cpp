@@ -44,9 +44,8 @@ std::unique_ptr<Backend> make_cudnn_backend(const CudnnOptions& options) {
   try {
     return make_cudnn_backend(module.open(options));
   } catch (const std::runtime_error& error) {  // a part of cuDNN is missing, or the GPU too old
-    throw Error(ExitCode::kUnavailable,
-                std::string("the cudnn backend does not start (") + module.versions() +
-                    "): " + error.what());
+    throw Error(ExitCode::kUnavailable, std::string("the cudnn backend does not start (") +
+                                            module.versions() + "): " + error.what());
   }
 }
 

@@ -41,8 +41,7 @@ const CudnnModule& load_cudnn_module(const std::string& file) {
                 ", or name the directory of the libraries in LD_LIBRARY_PATH");
   }
   const auto* found = static_cast<const CudnnModule*>(dlsym(module, kCudnnModuleSymbol));
-  if (found == nullptr)
-    unavailable(last_error() + "; remove that file, and build again");
+  if (found == nullptr) unavailable(last_error() + "; remove that file, and build again");
   if (found->abi != kCudnnModuleAbi)
     unavailable(file + " is of another version of this program; build both together");
   return *found;
@@ -56,6 +55,8 @@ const CudnnModule& load_cudnn_module() {
                                                                     : kCudnnModuleFile);
 }
 
-std::string cudnn_versions() { return load_cudnn_module().versions(); }
+std::string cudnn_versions() {
+  return load_cudnn_module().versions();
+}
 
 }  // namespace mnist::MNIST_TARGET

@@ -59,7 +59,7 @@ class Call {
   enum class Kind { kPlain, kNeverFails, kNotWhileCapturing };
   explicit Call(std::string function, Kind kind = Kind::kPlain);
 
-  bool fails() const { return fails_; }    // because a test asked for it
+  bool fails() const { return fails_; }  // because a test asked for it
   bool sound() const { return faults_ == 0; }
   void fault(const std::string& what);
   // Faults unless the condition holds; gives it back.
