@@ -21,7 +21,9 @@ constexpr T ceil_div(T a, T b) {
 }
 
 // f(0), ..., f(count - 1), each with its number as a constant: unrolled, whatever the compiler
-// thinks of it, so that arrays indexed by it can live in registers.
+// thinks of it, so that arrays indexed by it can live in registers. g++ has to be told to inline
+// the lambda, too: [&](auto i) INLINED { ... }.
+#define INLINED __attribute__((always_inline))
 template <typename F, int... i>
 __device__ __forceinline__ void unrolled(F&& f, std::integer_sequence<int, i...>) {
   (f(std::integral_constant<int, i>()), ...);

@@ -24,13 +24,8 @@ inline void check_shape(const ConvShape& s) {
   CHECK(int64_t{s.pad_h} + s.r < kLimit / s.w / s.c && int64_t{s.pad_w} + s.s < kLimit / s.c);
 }
 
-// The order in which a convolution's outputs are the rows of a product: (n,p,q), or, for pooling,
-// with the four of each 2x2 window next to each other: (n, p/2, q/2, p%2, q%2).
-enum class OutputOrder { kRowMajor, kPooled };
-
 // [N*P*Q, R*S*C]: row (n,p,q) is the window of x that makes output (n,p,q), padding included. The
 // (s,c) of one row of a window are neighbours in memory, so a column splits into r and the rest.
-template <OutputOrder kOrder = OutputOrder::kRowMajor>
 struct WindowSource {
   struct Row {
     int64_t at;  // the window's first element in x, if that is not in the padding
@@ -57,22 +52,14 @@ struct WindowSource {
         stride_floats(shape.stride_w * shape.c),
         pad_floats(shape.pad_w * shape.c),
         positions(shape.p * shape.q),
-        q(kOrder == OutputOrder::kPooled ? shape.q / 2 : shape.q),
+        q(shape.q),
         window_floats(shape.s * shape.c),
         aligned(shape.c % 4 == 0) {}
 
   __device__ Row row(int m) const {
     if (m >= rows) return {0, INT32_MIN, 0};  // outside, whatever the column
     const int n = positions.quotient(m), position = m - n * positions.value;
-    int p_index, q_index;
-    if constexpr (kOrder == OutputOrder::kPooled) {
-      const int window = position / 4, window_row = q.quotient(window);
-      p_index = window_row * 2 + position % 4 / 2;
-      q_index = (window - window_row * q.value) * 2 + position % 2;
-    } else {
-      p_index = q.quotient(position);
-      q_index = position - p_index * q.value;
-    }
+    const int p_index = q.quotient(position), q_index = position - p_index * q.value;
     const int top = p_index * stride_h - pad_h, left = q_index * stride_floats - pad_floats;
     return {(int64_t{n} * h + top) * row_floats + left, top, left};
   }

@@ -136,7 +136,7 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
   CHECK(shape.filter_size() <= size_t(INT32_MAX / 2));
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
   CHECK(workspace != nullptr || conv2d_backward_filter_workspace(shape) == 0);
-  const WindowSource<> windows(x, shape);
+  const WindowSource windows(x, shape);
   const MatrixSource gradient(dy, windows.rows, shape.k);
   // The same tiles and slices with and without bias, for the same dw.
   const int64_t gemm_m = windows.cols + 1;
@@ -151,11 +151,11 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
             : GemmOutput{.data = workspace, .rows = rows, .cols = shape.k};
     const dim3 grid = gemm_grid<Tile>(rows, shape.k, slices.count);
     if (dbias != nullptr)
-      launch(conv2d_backward_filter_kernel<Tile, WithOnes<WindowSource<>>>, grid,
+      launch(conv2d_backward_filter_kernel<Tile, WithOnes<WindowSource>>, grid,
              dim3(Tile::kThreads), 0, stream, out, size, slices.length, WithOnes(windows),
              gradient);
     else
-      launch(conv2d_backward_filter_kernel<Tile, WindowSource<>>, grid, dim3(Tile::kThreads), 0,
+      launch(conv2d_backward_filter_kernel<Tile, WindowSource>, grid, dim3(Tile::kThreads), 0,
              stream, out, size, slices.length, windows, gradient);
     if (slices.count > 1)
       sum_rows(FilterAndBias{dw, dbias, int(shape.filter_size())}, workspace, slices.count, size,

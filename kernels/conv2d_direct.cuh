@@ -15,15 +15,31 @@ inline bool conv2d_direct_fits(const ConvShape& shape) {
   return shape.c == 1 && shape.stride_h == 1 && shape.stride_w == 1;
 }
 
+// What happens to sums whose lanes are output channels.
 struct DirectConvOutput {
   float* y;         // [N,P,Q,K], pooled [N,P/2,Q/2,K]
   uint8_t* argmax;  // of the pooled output, or null
   const float* bias;
   bool relu;
 
-  __device__ WarpFloat finish(WarpFloat sum, WarpFloat bias_k) const {
+  __device__ __forceinline__ WarpFloat finished(WarpFloat sum, WarpFloat bias_k) const {
     sum = sum + bias_k;
     return relu ? warp_select(is_negative(sum), WarpFloat{}, sum) : sum;
+  }
+
+  // The largest of a window's four sums, the first of equal ones, to element `at` of y.
+  __device__ __forceinline__ void store_window(const WarpFloat (&sums)[4], WarpFloat bias_k,
+                                               int64_t at, int valid) const {
+    WarpFloat best = finished(sums[0], bias_k);
+    WarpInt place{};
+    unrolled<3>([&](auto o) INLINED {
+      const WarpFloat v = finished(sums[o + 1], bias_k);
+      const WarpBool wins = v > best;
+      best = warp_select(wins, v, best);
+      place = warp_select(wins, o + 1, place);
+    });
+    warp_store(y + at, best, valid);
+    if (argmax != nullptr) warp_store(argmax + at, place, valid);
   }
 };
 
@@ -44,7 +60,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 
   WarpFloat filter[kR > 0 ? kR * kS : 1];
   if constexpr (kR > 0)
-    unrolled<kR * kS>([&](auto t) { filter[t] = warp_load(w + t * shape.k + k, valid); });
+    unrolled<kR * kS>([&](auto t) INLINED { filter[t] = warp_load(w + t * shape.k + k, valid); });
 
   const int patch_rows = ceil_div(shape.p, 2), patch_cols = ceil_div(shape.q, 2);
   const int warps = blockDim.x / kWarpSize;
@@ -52,52 +68,44 @@ __global__ void __launch_bounds__(kBlockSize, 1)
     const int top = 2 * i - shape.pad_h;
     [[maybe_unused]] float window[kR + 1][kS + 1];
     if constexpr (kR > 0)
-      unrolled<kR + 1>([&](auto r) {
-        unrolled<kS - 1>([&](auto s) { window[r][s + 2] = pixel(top + r, s - shape.pad_w); });
+      unrolled<kR + 1>([&](auto r) INLINED {
+        unrolled<kS - 1>([&](auto s)
+                             INLINED { window[r][s + 2] = pixel(top + r, s - shape.pad_w); });
       });
     for (int j = 0; j < patch_cols; ++j) {
       const int left = 2 * j - shape.pad_w;
       WarpFloat sum[4] = {};
       if constexpr (kR > 0) {
-        unrolled<kR + 1>([&](auto r) {
-          unrolled<kS - 1>([&](auto s) { window[r][s] = window[r][s + 2]; });
+        unrolled<kR + 1>([&](auto r) INLINED {
+          unrolled<kS - 1>([&](auto s) INLINED { window[r][s] = window[r][s + 2]; });
           window[r][kS - 1] = pixel(top + r, left + kS - 1);
           window[r][kS] = pixel(top + r, left + kS);
         });
-        unrolled<kR * kS>([&](auto t) {
+        unrolled<kR * kS>([&](auto t) INLINED {
           constexpr int r = t / kS, s = t % kS;
-          unrolled<4>(
-              [&](auto o) { sum[o] = warp_fma(window[r + o / 2][s + o % 2], filter[t], sum[o]); });
+          unrolled<4>([&](auto o) INLINED {
+            sum[o] = warp_fma(window[r + o / 2][s + o % 2], filter[t], sum[o]);
+          });
         });
       } else {
         for (int r = 0; r < r_count; ++r) {
           for (int s = 0; s < s_count; ++s) {
             const WarpFloat filter_rs = warp_load(w + (r * s_count + s) * shape.k + k, valid);
-            unrolled<4>([&](auto o) {
+            unrolled<4>([&](auto o) INLINED {
               sum[o] = warp_fma(pixel(top + r + o / 2, left + s + o % 2), filter_rs, sum[o]);
             });
           }
         }
       }
-      unrolled<4>([&](auto o) { sum[o] = out.finish(sum[o], bias); });
-
       if constexpr (kPool) {
         const int64_t at = ((int64_t{n} * patch_rows + i) * patch_cols + j) * shape.k + k;
-        WarpFloat best = sum[0];
-        WarpInt place{};
-        unrolled<3>([&](auto o) {
-          const WarpBool wins = sum[o + 1] > best;
-          best = warp_select(wins, sum[o + 1], best);
-          place = warp_select(wins, o + 1, place);
-        });
-        warp_store(out.y + at, best, valid);
-        if (out.argmax != nullptr) warp_store(out.argmax + at, place, valid);
+        out.store_window(sum, bias, at, valid);
       } else {
-        unrolled<4>([&](auto o) {
+        unrolled<4>([&](auto o) INLINED {
           const int p = 2 * i + o / 2, q = 2 * j + o % 2;
           if (p < shape.p && q < shape.q)
-            warp_store(out.y + ((int64_t{n} * shape.p + p) * shape.q + q) * shape.k + k, sum[o],
-                       valid);
+            warp_store(out.y + ((int64_t{n} * shape.p + p) * shape.q + q) * shape.k + k,
+                       out.finished(sum[o], bias), valid);
         });
       }
     }

@@ -17,12 +17,6 @@
 
 namespace mnist::MNIST_TARGET {
 
-bool conv2d_pool_backward_fits(const ConvShape& shape) {
-  check_shape(shape);
-  return shape.r == 3 && shape.s == 3 && shape.stride_h == 1 && shape.stride_w == 1 &&
-         shape.p % 2 == 0 && shape.q % 2 == 0;
-}
-
 inline constexpr int kTaps = 9;
 
 // Calls f(a, b) with the two bits of a code as constants.
@@ -103,29 +97,29 @@ __global__ void __launch_bounds__(kFilterWarps* kWarpSize, 1)
     for (int i = 0; i < rows; ++i) {
       const int top = 2 * i - shape.pad_h;
       WarpFloat patch[4][4];
-      unrolled<4>([&](auto r) {
-        unrolled<2>([&](auto s) { patch[r][s + 2] = input(top + r, s - shape.pad_w); });
+      unrolled<4>([&](auto r) INLINED {
+        unrolled<2>([&](auto s) INLINED { patch[r][s + 2] = input(top + r, s - shape.pad_w); });
       });
       for (int j = 0; j < cols; ++j) {
         const int right = 2 * j - shape.pad_w + 2;
-        unrolled<4>([&](auto r) {
-          unrolled<2>([&](auto s) {
+        unrolled<4>([&](auto r) INLINED {
+          unrolled<2>([&](auto s) INLINED {
             patch[r][s] = patch[r][s + 2];
             patch[r][s + 2] = input(top + r, right + s);
           });
         });
         const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k;
         if (blockIdx.x == 0) bias = bias + warp_load(dy + at, min(valid_k, kOutputsPerWarp));
-        unrolled<kOutputsPerWarp / 4>([&](auto quad) {
+        unrolled<kOutputsPerWarp / 4>([&](auto quad) INLINED {
           const int valid = valid_k - quad * 4;
           const float4 d4 = load4(dy + at + quad * 4, valid, aligned);
           const uchar4 code4 = load4(argmax + at + quad * 4, valid, aligned);
           const float d[4] = {d4.x, d4.y, d4.z, d4.w};
           const int code[4] = {code4.x, code4.y, code4.z, code4.w};
-          unrolled<4>([&](auto q) {
+          unrolled<4>([&](auto q) INLINED {
             if (d[q] == 0.0f) return;
-            with_place(code[q], [&](auto a, auto b) {
-              unrolled<kTaps>([&](auto t) {
+            with_place(code[q], [&](auto a, auto b) INLINED {
+              unrolled<kTaps>([&](auto t) INLINED {
                 WarpFloat& s = sum[t][quad * 4 + q];
                 s = warp_fma(d[q], patch[t / 3 + a][t % 3 + b], s);
               });
@@ -164,13 +158,13 @@ __global__ void __launch_bounds__(kBlockSize, 1)
       for (int i = warp; i < rows; i += warps) {
         const int top = 2 * i - shape.pad_h;
         float patch[4][4];
-        unrolled<4>([&](auto r) {
-          unrolled<2>([&](auto s) { patch[r][s + 2] = pixel(top + r, s - shape.pad_w); });
+        unrolled<4>([&](auto r) INLINED {
+          unrolled<2>([&](auto s) INLINED { patch[r][s + 2] = pixel(top + r, s - shape.pad_w); });
         });
         for (int j = 0; j < cols; ++j) {
           const int right = 2 * j - shape.pad_w + 2;
-          unrolled<4>([&](auto r) {
-            unrolled<2>([&](auto s) {
+          unrolled<4>([&](auto r) INLINED {
+            unrolled<2>([&](auto s) INLINED {
               patch[r][s] = patch[r][s + 2];
               patch[r][s + 2] = pixel(top + r, right + s);
             });
@@ -180,11 +174,11 @@ __global__ void __launch_bounds__(kBlockSize, 1)
           const WarpInt code = warp_load(argmax + at, valid);
           const WarpBool is_lower = has_bits(code, 2), is_right = has_bits(code, 1);
           WarpFloat picked[4][3];
-          unrolled<12>([&](auto e) {
+          unrolled<12>([&](auto e) INLINED {
             constexpr int r = e / 3, s = e % 3;
             picked[r][s] = warp_select(is_right, patch[r][s + 1], patch[r][s]);
           });
-          unrolled<kTaps>([&](auto t) {
+          unrolled<kTaps>([&](auto t) INLINED {
             constexpr int r = t / 3, s = t % 3;
             sum[t] = warp_fma(d, warp_select(is_lower, picked[r + 1][s], picked[r][s]), sum[t]);
           });
@@ -192,7 +186,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
         }
       }
     }
-    unrolled<kTaps>([&](auto t) { warp_store(sums[warp][t], sum[t], kWarpSize); });
+    unrolled<kTaps>([&](auto t) INLINED { warp_store(sums[warp][t], sum[t], kWarpSize); });
     warp_store(sums[warp][kTaps], bias, kWarpSize);
   }
   __syncthreads();  // every warp wrote its sums, all threads read them
@@ -212,14 +206,14 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 }
 
 size_t conv2d_pool_backward_filter_workspace(const ConvShape& shape) {
-  CHECK(conv2d_pool_backward_fits(shape));
+  CHECK(conv2d_pool_fits(shape));
   return size_t(min(shape.n, kMostSlices)) * size_t(PartialShape{shape.c, shape.k}.size());
 }
 
 void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
                                  const float* dy, const uint8_t* argmax, const ConvShape& shape,
                                  cudaStream_t stream) {
-  CHECK(conv2d_pool_backward_fits(shape));
+  CHECK(conv2d_pool_fits(shape));
   CHECK(dw != nullptr && workspace != nullptr && x != nullptr && dy != nullptr);
   CHECK(argmax != nullptr);
   const unsigned slices = unsigned(min(shape.n, kMostSlices));
@@ -242,7 +236,7 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
 // ---- data --------------------------------------------------------------------------------------
 // Lanes are input channels. A warp sums two neighbouring rows of dx, kColumns wide, in registers:
 // the windows in whose upper and in whose lower half they lie bring them all they get.
-inline constexpr int kColumns = 12, kWindows = kColumns / 2 + 1;
+inline constexpr int kColumns = 12, kStripWindows = kColumns / 2 + 1;
 inline constexpr int kFilterDepth = 32;  // output channels of the filter in shared memory at a time
 
 __global__ void __launch_bounds__(kBlockSize, 1)
@@ -277,24 +271,24 @@ __global__ void __launch_bounds__(kBlockSize, 1)
       for (int k = 0; k < depth; ++k) {
         const float* filter_k = filter[0][k];
         WarpFloat taps[kTaps];
-        unrolled<kTaps>([&](auto t) {
+        unrolled<kTaps>([&](auto t) INLINED {
           taps[t] = warp_load(filter_k + t * (sizeof(filter[0]) / sizeof(float)), kWarpSize);
         });
-        float d[2][kWindows];
-        int code[2][kWindows];
-        unrolled<2 * kWindows>([&](auto e) {
-          constexpr int half = e / kWindows, window = e % kWindows;
+        float d[2][kStripWindows];
+        int code[2][kStripWindows];
+        unrolled<2 * kStripWindows>([&](auto e) INLINED {
+          constexpr int half = e / kStripWindows, window = e % kStripWindows;
           const int i = row_pair - half, j = strip * (kColumns / 2) - 1 + window;
           const bool exists = unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
           const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k0 + k;
           d[half][window] = exists ? dy[at] : 0.0f;
           code[half][window] = exists ? argmax[at] : 0;
         });
-        unrolled<2 * kWindows>([&](auto e) {
-          constexpr int half = e / kWindows, window = e % kWindows;
+        unrolled<2 * kStripWindows>([&](auto e) INLINED {
+          constexpr int half = e / kStripWindows, window = e % kStripWindows;
           if (d[half][window] == 0.0f) return;
-          with_place(code[half][window], [&](auto a, auto b) {
-            unrolled<kTaps>([&](auto t) {
+          with_place(code[half][window], [&](auto a, auto b) INLINED {
+            unrolled<kTaps>([&](auto t) INLINED {
               constexpr int row = t / 3 + a - 2 * half, col = 2 * window - 2 + t % 3 + b;
               if constexpr (row >= 0 && row < 2 && col >= 0 && col < kColumns)
                 sum[row][col] = warp_fma(d[half][window], taps[t], sum[row][col]);
@@ -307,7 +301,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   }
 
   if (!warp_works()) return;
-  unrolled<2 * kColumns>([&](auto e) {
+  unrolled<2 * kColumns>([&](auto e) INLINED {
     constexpr int row = e / kColumns, col = e % kColumns;
     const int h = 2 * row_pair + row - shape.pad_h, w_index = strip * kColumns + col - shape.pad_w;
     if (unsigned(h) >= unsigned(shape.h) || unsigned(w_index) >= unsigned(shape.w)) return;
@@ -321,7 +315,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 
 void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
                                const float* gate, const ConvShape& shape, cudaStream_t stream) {
-  CHECK(conv2d_pool_backward_fits(shape));
+  CHECK(conv2d_pool_fits(shape));
   CHECK(dx != nullptr && dy != nullptr && argmax != nullptr && w != nullptr);
   const int strips = ceil_div(shape.w + shape.pad_w, kColumns);
   const int64_t tasks = int64_t{ceil_div(shape.h + shape.pad_h, 2)} * strips;

@@ -177,10 +177,21 @@ struct GemmStage {
   // Whether this thread has a patch at all.
   __device__ bool takes_part() const { return kDown >= kStep || row < kDown * 4; }
 
+  // A thread's patch. The eight threads whose stores go together should hit all banks: transposed,
+  // two patches side by side and four below each other do, and still read whole sectors.
+  static constexpr __device__ int patch_row(int thread) {
+    return kAlong == Along::kK ? thread / 2 % 4 + thread / (4 * kAcross) * 4 : thread / kAcross;
+  }
+  static constexpr __device__ int patch_col(int thread) {
+    return kAlong == Along::kK ? thread % 2 + thread / 8 % (kAcross / 2) * 2 : thread % kAcross;
+  }
+  static_assert(kAlong == Along::kMn || Tile::kSliceThreads % (4 * kAcross) == 0,
+                "patches are dealt out in groups of four rows");
+
   __device__ GemmStage(const Source& from, int begin)
       : source(from),
-        row(threadIdx.x % Tile::kSliceThreads / kAcross * 4),
-        col(threadIdx.x % Tile::kSliceThreads % kAcross * 4) {
+        row(patch_row(threadIdx.x % Tile::kSliceThreads) * 4),
+        col(patch_col(threadIdx.x % Tile::kSliceThreads) * 4) {
     if constexpr (kAlong == Along::kK) {
 #pragma unroll
       for (int i = 0; i < kPatches * 4; ++i) fixed[i] = source.row(begin + row + row_step(i));

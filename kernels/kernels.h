@@ -33,10 +33,6 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
                     const ConvShape& shape, cudaStream_t stream);
 void conv2d_forward_naive(float* y, const float* x, const float* w, const float* bias, bool relu,
                           const ConvShape& shape, cudaStream_t stream);
-// The same and the 2x2 max pooling behind it in one pass: y [N,P/2,Q/2,K], argmax as in
-// maxpool2d_forward, to which it is equal to the bit. P and Q must be even.
-void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
-                         const float* bias, bool relu, const ConvShape& shape, cudaStream_t stream);
 
 // ---- conv2d_backward.cu ------------------------------------------------------------------------
 // dx = gradient of the loss by x. With `gate` (same shape as dx: the x of the forward pass), dx is
@@ -54,12 +50,17 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
 void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const float* dy,
                                   const ConvShape& shape, cudaStream_t stream);
 
+// ---- conv2d_pool_forward.cu --------------------------------------------------------------------
+// A convolution and the 2x2 max pooling with stride 2 behind it as one operation, for filters of
+// 3x3 with stride 1 and even P and Q.
+bool conv2d_pool_fits(const ConvShape& shape);
+// y [N,P/2,Q/2,K] and argmax (may be null): what maxpool2d_forward makes of conv2d_forward's y.
+void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
+                         const float* bias, bool relu, const ConvShape& shape, cudaStream_t stream);
+
 // ---- conv2d_pool_backward.cu -------------------------------------------------------------------
-// The way back through a convolution and the 2x2 max pooling behind it at once. dy [N,P/2,Q/2,K] is
-// the gradient by the pooled output, argmax that of conv2d_pool_forward; three of four values of
-// the gradient between the two are zero, and no time is spent on them. Filters of 3x3 with stride
-// 1, P and Q even, alone: conv2d_pool_backward_fits().
-bool conv2d_pool_backward_fits(const ConvShape& shape);
+// The way back through both. dy [N,P/2,Q/2,K] is the gradient by the pooled output; three of four
+// values of the gradient between the two are zero, and no time is spent on them.
 void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
                                const float* gate, const ConvShape& shape, cudaStream_t stream);
 size_t conv2d_pool_backward_filter_workspace(const ConvShape& shape);

@@ -1,5 +1,5 @@
 // Adds up, in a fixed order, the partial results that blocks computed side by side: the sums over
-// the rows of a matrix. A block sums 32 columns: 16 threads take turns on the rows of four columns
+// the rows of a matrix. A block sums 64 columns: 8 threads take turns on the rows of four columns
 // each, then their sums are added in order.
 #pragma once
 
@@ -10,8 +10,8 @@
 namespace mnist::MNIST_TARGET {
 
 struct SumRowsTile {
-  static constexpr int kVectors = 8;  // 8 float4 = 32 columns, one full 128-byte line
-  static constexpr int kRowLanes = 16;
+  static constexpr int kVectors = 16;  // float4: two full lines of 128 bytes
+  static constexpr int kRowLanes = 8;
   static constexpr int kThreads = kVectors * kRowLanes;
 };
 
@@ -30,6 +30,7 @@ __global__ void __launch_bounds__(SumRowsTile::kThreads, 1)
   const bool aligned = cols % 4 == 0;
 
   float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 8
   for (int row = lane; row < rows; row += Tile::kRowLanes)
     if (valid > 0) sum = add4(sum, load4(in + int64_t{row} * cols + col, valid, aligned));
   partial[lane][vector] = sum;
@@ -43,7 +44,7 @@ __global__ void __launch_bounds__(SumRowsTile::kThreads, 1)
 // Sums over the rows of in [rows, cols].
 template <typename Output>
 void sum_rows(const Output& out, const float* in, int64_t rows, int64_t cols, cudaStream_t stream) {
-  CHECK(rows > 0 && rows <= INT32_MAX && cols > 0 && cols <= INT32_MAX - 32);
+  CHECK(rows > 0 && rows <= INT32_MAX && cols > 0 && cols <= INT32_MAX - 64);
   const int blocks = ceil_div(int(cols), SumRowsTile::kVectors * 4);
   launch(sum_rows_kernel<Output>, dim3(unsigned(blocks)), dim3(SumRowsTile::kThreads), 0, stream,
          out, in, int(rows), int(cols));

@@ -220,7 +220,7 @@ inline std::vector<ConvShape> edge_conv_pool_shapes() {
   };
 }
 
-// Where conv2d_pool_forward goes beyond 3x3 and stride 1.
+// Other filters and strides, which the operations with pooling refuse.
 inline std::vector<ConvShape> other_conv_pool_shapes() {
   return {
       conv_valid(2, 6, 8, 1, 33, {1, 1}),          conv_valid(1, 8, 10, 1, 8, {5, 5}),

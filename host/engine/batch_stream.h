@@ -18,7 +18,7 @@ namespace mnist::MNIST_TARGET {
 
 class BatchStream {
  public:
-  static constexpr int kChunks = 2;
+  static constexpr int kChunks = 4;
   static constexpr int kChunkSteps = 4;
 
   // `samples` stay alive as long as the stream.

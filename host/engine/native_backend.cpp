@@ -271,7 +271,7 @@ class NativeBackend final : public Backend {
         case LayerKind::kConv2D: {
           const ConvShape shape = conv_shape(layer, extents[i], max_batch);
           const bool pooled = i + 1 < model.layers.size() && is_pool_2x2(model.layers[i + 1]);
-          if (pooled && conv2d_pool_backward_fits(shape)) {
+          if (pooled && conv2d_pool_fits(shape)) {
             ops.push_back(std::make_unique<ConvPoolOp>(model, int(i), shape, mode));
             ++i;
           } else {

@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 namespace mnist::MNIST_TARGET {
 
@@ -50,16 +49,6 @@ struct Warp {
   Piece piece[kPieces];
 };
 
-// f(0), ..., f(kPieces - 1), unrolled, so that the pieces stay in registers.
-template <typename F, int... i>
-inline void pieces(F&& f, std::integer_sequence<int, i...>) {
-  (f(std::integral_constant<int, i>()), ...);
-}
-template <typename F>
-__forceinline__ void pieces(F&& f) {
-  pieces(f, std::make_integer_sequence<int, kPieces>());
-}
-
 }  // namespace warp_detail
 
 using WarpFloat = warp_detail::Warp<warp_detail::Floats>;
@@ -75,9 +64,9 @@ inline bool warp_works() {
 __forceinline__ WarpFloat warp_load(const float* p, int valid) {
   WarpFloat v{};
   if (valid >= 32)
-    warp_detail::pieces([&](auto i) {
+#pragma GCC unroll 8
+    for (int i = 0; i < warp_detail::kPieces; ++i)
       v.piece[i] = *reinterpret_cast<const warp_detail::LooseFloats*>(p + i * warp_detail::kPiece);
-    });
   else if (valid > 0)
     std::memcpy(&v, p, size_t(valid) * sizeof(float));
   return v;
@@ -91,9 +80,9 @@ __forceinline__ WarpInt warp_load(const uint8_t* p, int valid) {
 }
 __forceinline__ void warp_store(float* p, const WarpFloat& v, int valid) {
   if (valid >= 32)
-    warp_detail::pieces([&](auto i) {
+#pragma GCC unroll 8
+    for (int i = 0; i < warp_detail::kPieces; ++i)
       *reinterpret_cast<warp_detail::LooseFloats*>(p + i * warp_detail::kPiece) = v.piece[i];
-    });
   else if (valid > 0)
     std::memcpy(p, &v, size_t(valid) * sizeof(float));
 }
@@ -105,53 +94,63 @@ __forceinline__ void warp_store(uint8_t* p, const WarpInt& v, int valid) {
 
 __forceinline__ WarpFloat warp_fma(float a, const WarpFloat& b, const WarpFloat& c) {
   WarpFloat v;
-  warp_detail::pieces(
-      [&](auto i) { v.piece[i] = warp_detail::fma(warp_detail::same(a), b.piece[i], c.piece[i]); });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i)
+    v.piece[i] = warp_detail::fma(warp_detail::same(a), b.piece[i], c.piece[i]);
   return v;
 }
 __forceinline__ WarpFloat warp_fma(const WarpFloat& a, const WarpFloat& b, const WarpFloat& c) {
   WarpFloat v;
-  warp_detail::pieces(
-      [&](auto i) { v.piece[i] = warp_detail::fma(a.piece[i], b.piece[i], c.piece[i]); });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i)
+    v.piece[i] = warp_detail::fma(a.piece[i], b.piece[i], c.piece[i]);
   return v;
 }
 __forceinline__ WarpFloat operator+(const WarpFloat& a, const WarpFloat& b) {
   WarpFloat v;
-  warp_detail::pieces([&](auto i) { v.piece[i] = a.piece[i] + b.piece[i]; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i) v.piece[i] = a.piece[i] + b.piece[i];
   return v;
 }
 __forceinline__ WarpBool operator>(const WarpFloat& a, const WarpFloat& b) {
   WarpBool v;
-  warp_detail::pieces([&](auto i) { v.piece[i] = a.piece[i] > b.piece[i]; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i) v.piece[i] = a.piece[i] > b.piece[i];
   return v;
 }
 __forceinline__ WarpBool is_negative(const WarpFloat& a) {
   WarpBool v;
-  warp_detail::pieces([&](auto i) { v.piece[i] = a.piece[i] < 0.0f; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i) v.piece[i] = a.piece[i] < 0.0f;
   return v;
 }
 __forceinline__ WarpBool has_bits(const WarpInt& a, int bits) {
   WarpBool v;
-  warp_detail::pieces([&](auto i) { v.piece[i] = (a.piece[i] & bits) != 0; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i) v.piece[i] = (a.piece[i] & bits) != 0;
   return v;
 }
 
 __forceinline__ WarpFloat warp_select(const WarpBool& which, const WarpFloat& a,
                                       const WarpFloat& b) {
   WarpFloat v;
-  warp_detail::pieces([&](auto i) { v.piece[i] = which.piece[i] ? a.piece[i] : b.piece[i]; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i)
+    v.piece[i] = which.piece[i] ? a.piece[i] : b.piece[i];
   return v;
 }
 __forceinline__ WarpFloat warp_select(const WarpBool& which, float a, float b) {
   WarpFloat v;
-  warp_detail::pieces(
-      [&](auto i) { v.piece[i] = which.piece[i] ? warp_detail::same(a) : warp_detail::same(b); });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i)
+    v.piece[i] = which.piece[i] ? warp_detail::same(a) : warp_detail::same(b);
   return v;
 }
 __forceinline__ WarpInt warp_select(const WarpBool& which, int a, const WarpInt& b) {
   WarpInt v;
-  warp_detail::pieces(
-      [&](auto i) { v.piece[i] = which.piece[i] ? a - warp_detail::Ints{} : b.piece[i]; });
+#pragma GCC unroll 8
+  for (int i = 0; i < warp_detail::kPieces; ++i)
+    v.piece[i] = which.piece[i] ? a - warp_detail::Ints{} : b.piece[i];
   return v;
 }
 

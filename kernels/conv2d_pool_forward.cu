@@ -1,0 +1,106 @@
+// A 3x3 convolution with stride 1 and the 2x2 max pooling behind it in one pass:
+//   y[n,i,j,k] = the largest of conv(x)[n, 2i+a, 2j+b, k], a, b in {0,1}; argmax = 2a + b
+// As a matrix product it is positions x output channels, and never leaves the registers: lanes are
+// output channels, and a warp sums the four outputs of kWindows pooling windows. Filter values are
+// read as whole lines and serve 4 kWindows positions; input values are the same for all lanes and
+// serve up to three taps. One-channel input goes to conv2d_direct.cuh.
+#include "kernels/common.cuh"
+#include "kernels/conv.cuh"
+#include "kernels/conv2d_direct.cuh"
+#include "kernels/kernels.h"
+#include "kernels/launch.h"
+
+#include <warp_float.cuh>
+
+namespace mnist::MNIST_TARGET {
+
+bool conv2d_pool_fits(const ConvShape& shape) {
+  check_shape(shape);
+  return shape.r == 3 && shape.s == 3 && shape.stride_h == 1 && shape.stride_w == 1 &&
+         shape.p % 2 == 0 && shape.q % 2 == 0;
+}
+
+inline constexpr int kWindows = 3;           // of a warp: twelve sums a lane
+inline constexpr int kPoolForwardWarps = 2;  // small blocks spread evenly, and nothing is shared
+
+// The input rows r and r + 1 of a window's patch serve the outputs of tap row r. `kPadded`: some
+// windows reach into the padding.
+template <bool kPadded>
+__global__ void __launch_bounds__(kPoolForwardWarps* kWarpSize, 1)
+    conv2d_pool_forward_kernel(DirectConvOutput out, const float* x, const float* w,
+                               Divisor windows_per_image, Divisor windows_per_row, int windows,
+                               ConvShape shape) {
+  if (!warp_works()) return;
+  const int warp = threadIdx.x / kWarpSize;
+  const int first = (blockIdx.x * kPoolForwardWarps + warp) * kWindows;
+  const int k = blockIdx.y * kWarpSize, valid_k = shape.k - k;
+  if (first >= windows) return;
+
+  int top[kWindows], left[kWindows];
+  const float* corner[kWindows];
+  unrolled<kWindows>([&](auto g) INLINED {
+    const int window = min(first + g, windows - 1);  // beyond the last one: again, unstored
+    const int n = windows_per_image.quotient(window);
+    const int place = window - n * windows_per_image.value;
+    const int i = windows_per_row.quotient(place), j = place - i * windows_per_row.value;
+    top[g] = 2 * i - shape.pad_h;
+    left[g] = 2 * j - shape.pad_w;
+    corner[g] = x + ((int64_t{n} * shape.h + top[g]) * shape.w + left[g]) * shape.c;
+  });
+
+  const bool aligned = shape.c % 4 == 0;
+  WarpFloat sum[kWindows][4] = {};
+  for (int r = 0; r < 3; ++r) {
+    for (int c = 0; c < shape.c; c += 4) {
+      float input[kWindows][2][4][4];  // row, column, channel of the patch
+      unrolled<kWindows * 8>([&](auto e) INLINED {
+        constexpr int g = e / 8, row = e / 4 % 2, col = e % 4;
+        const bool inside = !kPadded || (unsigned(top[g] + r + row) < unsigned(shape.h) &&
+                                         unsigned(left[g] + col) < unsigned(shape.w));
+        const int valid = inside ? shape.c - c : 0;
+        const float4 v =
+            load4(corner[g] + ((r + row) * shape.w + col) * shape.c + c, valid, aligned);
+        input[g][row][col][0] = v.x;
+        input[g][row][col][1] = v.y;
+        input[g][row][col][2] = v.z;
+        input[g][row][col][3] = v.w;
+      });
+      unrolled<12>([&](auto e) INLINED {
+        constexpr int s = e / 4, channel = e % 4;
+        if (c + channel >= shape.c) return;
+        const WarpFloat filter =
+            warp_load(w + (int64_t{r * 3 + s} * shape.c + c + channel) * shape.k + k, valid_k);
+        unrolled<kWindows * 4>([&](auto o) INLINED {
+          constexpr int g = o / 4, row = o / 2 % 2, col = o % 2 + s;
+          sum[g][o % 4] = warp_fma(input[g][row][col][channel], filter, sum[g][o % 4]);
+        });
+      });
+    }
+  }
+
+  const WarpFloat bias = out.bias != nullptr ? warp_load(out.bias + k, valid_k) : WarpFloat{};
+  unrolled<kWindows>([&](auto g) INLINED {
+    if (first + g >= windows) return;
+    out.store_window(sum[g], bias, int64_t{first + g} * shape.k + k, valid_k);
+  });
+}
+
+void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
+                         const float* bias, bool relu, const ConvShape& shape,
+                         cudaStream_t stream) {
+  CHECK(conv2d_pool_fits(shape));
+  CHECK(y != nullptr && x != nullptr && w != nullptr);
+  const DirectConvOutput out{y, argmax, bias, relu};
+  if (conv2d_direct_fits(shape)) return conv2d_direct<true>(out, x, w, shape, stream);
+  const int per_image = shape.p / 2 * (shape.q / 2), windows = shape.n * per_image;
+  const bool padded =
+      shape.pad_h > 0 || shape.pad_w > 0 || shape.p + 2 > shape.h || shape.q + 2 > shape.w;
+  const dim3 grid(unsigned(ceil_div(windows, kPoolForwardWarps * kWindows)),
+                  unsigned(ceil_div(shape.k, kWarpSize)));
+  CHECK(grid.y <= 65535);
+  launch(padded ? conv2d_pool_forward_kernel<true> : conv2d_pool_forward_kernel<false>, grid,
+         dim3(kPoolForwardWarps * kWarpSize), 0, stream, out, x, w, Divisor(per_image),
+         Divisor(shape.q / 2), windows, shape);
+}
+
+}  // namespace mnist::MNIST_TARGET
