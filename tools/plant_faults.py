@@ -120,6 +120,8 @@ FAULTS = [
      "cudnnSetStream(handle.get(), stream)", "cudnnSetStream(handle.get(), setup_)"),
     ("one handle for all streams", CUDNN + "context.h",
      "= handles_[stream];", "= handles_[nullptr];"),
+    ("a new handle at each call", CUDNN + "context.h",
+     "if (handle == nullptr) handle = make_cudnn()", "handle = make_cudnn()"),
     ("weights never fetched", "host/engine/network.cpp",
      "    ops_[i]->load_weights(weights, stream);\n", ""),
     ("gradients never brought back", "host/engine/network.cpp",
@@ -180,9 +182,10 @@ def symptom(process):
         return None
     if process.returncode < 0:
         return f"crash (signal {-process.returncode})"
-    for pattern in (r"^ *((?:cudnn|cublas|cuda)[A-Za-z]\w*: .*)", r"stand-in: (.*)",
-                    r"(.*wrong; first.*)", r"FAILED:\n(.*)", r"exception.*\n *(.*)"):
-        found = re.search(pattern, process.stdout, re.MULTILINE)
+    output = re.sub(r"\n  +", " ", process.stdout)  # Catch2 wraps lines
+    for pattern in (r"stand-in: (.*)", r"^((?:cudnn|cublas|cuda)[A-Za-z]\w*: .*)",
+                    r"(\d+ of \d+ wrong; first.*)", r"FAILED: *(.*)"):
+        found = re.search(pattern, output, re.MULTILINE)
         if found:
             return found.group(1).strip().strip('"')[:90]
     return "failed"

@@ -195,7 +195,11 @@ void Call::launch(cudaStream_t stream, const void* handle, bool in_place) {
                 !overlap(reads_, other.writes),
             "races with " + other.function + " on another stream");
   }
+  const auto key = std::tuple(function_, handle, stream);
+  require(!s.capturing || s.warm.contains(key),
+          "first called on this stream while a graph is being recorded");
   if (!sound()) return;
+  s.warm.insert(key);
   clock[stream] = ++s.issued[stream];
   s.pending.push_back({launched, clock[stream]});
   s.launches.push_back(launched);

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <tuple>
 #include <typeindex>
 #include <typeinfo>
 #include <utility>
@@ -47,6 +49,9 @@ struct State {
     uint64_t number;  // within its stream
   };
   std::vector<Pending> pending;  // what the host has not waited for
+
+  // Functions that have worked on a handle and stream: libraries prepare at the first call.
+  std::set<std::tuple<std::string, const void*, cudaStream_t>> warm;
 };
 State& state();
 

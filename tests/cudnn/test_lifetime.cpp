@@ -117,6 +117,7 @@ TEST_CASE("cudnn ops for inference plan no way back", "[cudnn]") {
 TEST_CASE("cudnn ops can be recorded into a graph", "[cudnn]") {
   stand_in::reset();
   Net net(Mode::kTraining);
+  net.run();
   stand_in::set_capturing(true);
   net.run();
   INFO(joined(stand_in::faults()));
