@@ -506,6 +506,10 @@ def ratio(options):
         "cuda-mnist": [options.ratio, "bench", "--device", "cpu", "--filter", "step", "--repeat",
                        str(options.repeat), "--json", *threads]}
     runs = {name: [] for name in commands}
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the machine is not idle (load {load:.1f}): that distorts both, PyTorch more, whose threads "
+              "wait for each other at every operation", file=sys.stderr)
     for number in range(options.rounds):
         for name, command in commands.items():
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -534,7 +538,8 @@ def ratio(options):
               "ratio_of_minima": least["cuda-mnist"] / least["torch"],
               "torch_way": [row["way"] for row in runs["torch"]],
               "torch_version": runs["torch"][0]["version"], "rounds": options.rounds,
-              "repeats": options.repeat, "threads": options.threads or None, "device": processor()}
+              "repeats": options.repeat, "threads": options.threads or None, "load_before": load,
+              "device": processor()}
     if options.json:
         print(json.dumps(report))
     else:
