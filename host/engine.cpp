@@ -1,5 +1,6 @@
 #include "host/engine.h"
 
+#include "host/cudnn.h"
 #include "host/engine/factory.h"
 #include "host/error.h"
 
@@ -24,7 +25,10 @@ DeviceInfo device_info(Target target) {
 }
 
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config) {
-  const std::string reason = unusable_reason(target);
+  std::string reason = unusable_reason(target);
+  if (reason.empty() && config.backend == BackendKind::kCudnn)
+    reason = target == Target::kCpu ? "the cudnn backend needs an NVIDIA GPU; use the native one"
+                                    : cudnn_unavailable_reason();
   if (!reason.empty()) throw Error(ExitCode::kUnavailable, reason);
 #ifdef MNIST_HAVE_CUDA
   if (target == Target::kCuda) return cuda::make_engine(model, config);

@@ -15,6 +15,9 @@ namespace mnist {
 
 enum class Target { kCuda, kCpu };
 
+// Whose kernels the layers run on: those of this project, or cuDNN's and cuBLAS' (cuda target).
+enum class BackendKind { kNative, kCudnn };
+
 struct DeviceInfo {
   Target target;
   std::string name;          // "NVIDIA H100 80GB HBM3", or the processor's name
@@ -51,6 +54,7 @@ struct OptimizerState {
 };
 
 struct EngineConfig {
+  BackendKind backend = BackendKind::kNative;
   int batch_size = 128;
   float learning_rate = 0.001f;
   uint64_t seed = 0;       // initial weights, dropout
@@ -82,6 +86,9 @@ class Engine {
   virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
                               const Metrics& sums, const Progress& progress) = 0;
 
+  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch.
+  virtual size_t step_nodes() const = 0;
+
   // Loss and accuracy over the validation set, dropout off.
   virtual Metrics evaluate() = 0;
   // Probabilities [count,classes] of images [count,pixels].
@@ -93,8 +100,8 @@ class Engine {
 std::string unusable_reason(Target target);
 DeviceInfo device_info(Target target);  // throws Error(kUnavailable) where unusable
 
-// Throws Error(kUnavailable) if the target cannot be used, Error(kUsage) if the model does not fit
-// it.
+// Throws Error(kUnavailable) if the target or the backend cannot be used, Error(kUsage) if the
+// model does not fit it.
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config);
 
 // Architectures the cuda target was compiled for ("75-real ... 120"); empty if it was not built.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "host/error.h"
-#include "host/nvtx.h"
+#include "host/model_saver.h"
 #include "host/permutation.h"
 
 namespace mnist {
@@ -36,10 +36,10 @@ class Run {
   Run(Engine& engine, const Model& model, RunState start, const TrainingFiles& files,
       TrainingObserver& observer)
       : engine_(engine),
-        model_(model),
         files_(files),
         observer_(observer),
-        batches_((start.train_samples + start.batch_size - 1) / start.batch_size) {
+        batches_((start.train_samples + start.batch_size - 1) / start.batch_size),
+        saver_(files.model, model) {
     outcome_.state = std::move(start);
     // The rows of a resumed run are checked at once, not after an epoch of work.
     if (state().log_bytes > 0) log_.emplace(files_.log, state().log_bytes);
@@ -52,6 +52,7 @@ class Run {
     outcome_.finished = state().epoch >= epochs;
     if (outcome_.finished && !outcome_.last)
       save(finite_weights(0));  // --epochs 0: the initial model
+    saver_.finish();
     return std::move(outcome_);
   }
 
@@ -122,17 +123,19 @@ class Run {
   }
 
   void save(OptimizerState saved) {
-    const NvtxRange range("save");
-    state().m = std::move(saved.m);
-    state().v = std::move(saved.v);
     state().iteration = saved.iteration;
     state().log_bytes = log().bytes();
-    write_model_file(files_.model, model_, saved.weights, &state());
+    RunState snapshot = state();
+    snapshot.m = std::move(saved.m);
+    snapshot.v = std::move(saved.v);
+    saver_.submit(std::move(saved.weights), std::move(snapshot));
+    if (!outcome_.saved) saver_.finish();  // what cannot be written shows at once
     outcome_.saved = true;
   }
 
   // `batch` of the current epoch, from 1.
   [[noreturn]] void fail_not_finite(const std::string& what, int64_t batch) {
+    saver_.finish();
     const std::string kept = outcome_.saved ? fmt::format("; {} keeps the model of epoch {}",
                                                           files_.model.string(), state().epoch)
                                             : "; nothing was saved by this run";
@@ -143,12 +146,12 @@ class Run {
   }
 
   Engine& engine_;
-  const Model& model_;
   const TrainingFiles& files_;
   TrainingObserver& observer_;
   int64_t batches_;  // in an epoch
   std::optional<TrainingLog> log_;
   TrainingOutcome outcome_;
+  ModelSaver saver_;
 };
 
 }  // namespace

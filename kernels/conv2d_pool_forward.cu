@@ -20,8 +20,8 @@ bool conv2d_pool_fits(const ConvShape& shape) {
          shape.p % 2 == 0 && shape.q % 2 == 0;
 }
 
-inline constexpr int kWindows = 3;  // of a warp: twelve sums a lane
-inline constexpr int kPoolForwardWarps = 8;
+inline constexpr int kWindows = 3;           // of a warp: twelve sums a lane
+inline constexpr int kPoolForwardWarps = 2;  // small blocks spread evenly, and nothing is shared
 
 // The input rows r and r + 1 of a window's patch serve the outputs of tap row r. `kPadded`: some
 // windows reach into the padding.

@@ -210,6 +210,18 @@ TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[en
   }
 }
 
+// The README lists them.
+TEST_CASE("engine: a step of the default model has 16 nodes", "[engine]") {
+  const Model model = parse_arch(kDefaultArch);
+  const StripeData data(4);
+  auto engine = make_engine(model, {.batch_size = 4});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  CHECK(engine->step_nodes() == 0);
+  engine->train_epoch(shuffled(4, 0), 0, {}, nullptr);
+  CHECK(engine->step_nodes() == 16);
+}
+
 TEST_CASE("engine: progress sees growing sums", "[engine]") {
   const Model model = parse_arch(kSmallArch);
   const StripeData data(640);

@@ -13,6 +13,7 @@
 
 #include "host/cli/options.h"
 #include "host/cli/session.h"
+#include "host/cudnn.h"
 #include "host/dataset.h"
 #include "host/engine.h"
 
@@ -52,6 +53,11 @@ Finding gpu() {
                             device.architecture, device.multiprocessors,
                             static_cast<double>(device.total_memory) / 1e9,
                             version(device.driver_version))};
+}
+
+Finding cudnn() {
+  const std::string reason = cudnn_unavailable_reason();
+  return reason.empty() ? Finding{true, cudnn_versions()} : Finding{false, reason};
 }
 
 Finding processor() {
@@ -122,13 +128,14 @@ ExitCode run_doctor(int argc, char** argv, Results& results) {
   const std::vector<Check> checks = {
       {"cuda target", guarded(cuda_build)},
       {"gpu", guarded(gpu)},
+      {"cudnn backend", guarded(cudnn)},
       {"cpu target", guarded(processor)},
       {"hdf5", guarded(hdf5)},
       {"data directory", guarded([&] { return cache(request); })},
       {"data", guarded([&] { return data(request); })},
       {"output directory", guarded(outputs)},
   };
-  const bool gpu_usable = checks[1].finding.ok, cpu_usable = checks[2].finding.ok;
+  const bool gpu_usable = checks[1].finding.ok, cpu_usable = checks[3].finding.ok;
   const char* verdict = gpu_usable   ? "Training runs on the GPU."
                         : cpu_usable ? "Training runs on the processor."
                                      : "Training cannot run here.";

@@ -87,6 +87,7 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
   parser.add_option("--model", path, "Model file")->type_name("FILE.h5")->capture_default_str();
   add_data_options(parser, data_options);
   add_device_options(parser, device);
+  add_backend_option(parser, device);
   add_integer<int64_t>(parser, "--limit", limit, 1, 1'000'000'000, "Only the first N test images")
       ->default_str("all");
   add_json_flag(parser, json, "One JSON object");
@@ -100,7 +101,7 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
   const Dataset data = load_data(request);
   const int64_t count = limit > 0 ? std::min(limit, data.test.count) : data.test.count;
 
-  const std::unique_ptr<Engine> engine = inference_engine(file, target);
+  const std::unique_ptr<Engine> engine = inference_engine(file, target, device.kind());
   engine->set_validation_set(
       {.images = data.test.images.data(), .labels = data.test.labels.data(), .count = count});
   const Metrics metrics = engine->evaluate();

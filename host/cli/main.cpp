@@ -24,10 +24,11 @@ struct Command {
   ExitCode (*run)(int argc, char** argv, Results& results);
 };
 
-constexpr std::array<Command, 6> kCommands{{
+constexpr std::array<Command, 7> kCommands{{
     {"train", "train a model, validating after every epoch", run_train},
     {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
     {"predict", "recognise the digit in image files", run_predict},
+    {"bench", "time every kernel and the training step", run_bench},
     {"data", "fetch, verify or locate a data set", run_data},
     {"doctor", "what works on this machine, and what to do about the rest", run_doctor},
     {"inspect", "what is in a model file", run_inspect},
@@ -81,8 +82,8 @@ const Command* find_command(const std::string& name) {
 ExitCode dispatch(int argc, char** argv, Results& results) {
   if (argc < 2) {
     message(
-        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, data, doctor, "
-        "inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
+        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, bench, data, "
+        "doctor, inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
     return ExitCode::kUsage;
   }
   std::vector<char*> arguments(argv, argv + argc);

@@ -106,7 +106,15 @@ void add_data_options(Parser& parser, DataOptions& options) {
 void add_device_options(Parser& parser, DeviceOptions& options) {
   add_choice(parser, "--device", options.device, {"auto", "cuda", "cpu"},
              "Where to compute; auto: a GPU if one is usable");
-  add_choice(parser, "--backend", options.backend, {"native"}, "Kernels");
+}
+
+void add_backend_option(Parser& parser, DeviceOptions& options) {
+  add_choice(parser, "--backend", options.backend, {"native", "cudnn"},
+             "Kernels: this program's, or NVIDIA's libraries (GPU)");
+}
+
+BackendKind DeviceOptions::kind() const {
+  return backend == "cudnn" ? BackendKind::kCudnn : BackendKind::kNative;
 }
 
 void add_json_flag(Parser& parser, bool& json, const std::string& what) {

@@ -9,6 +9,7 @@
 
 #include "host/cli/output.h"
 #include "host/dataset.h"
+#include "host/engine.h"
 #include "host/error.h"
 
 namespace mnist::cli {
@@ -17,6 +18,7 @@ namespace mnist::cli {
 ExitCode run_train(int argc, char** argv, Results& results);
 ExitCode run_evaluate(int argc, char** argv, Results& results);
 ExitCode run_predict(int argc, char** argv, Results& results);
+ExitCode run_bench(int argc, char** argv, Results& results);
 ExitCode run_data(int argc, char** argv, Results& results);
 ExitCode run_doctor(int argc, char** argv, Results& results);
 ExitCode run_inspect(int argc, char** argv, Results& results);
@@ -43,9 +45,11 @@ struct DataOptions {
 struct DeviceOptions {
   std::string device = "auto";
   std::string backend = "native";
+  BackendKind kind() const;
 };
 void add_data_options(Parser& parser, DataOptions& options);
 void add_device_options(Parser& parser, DeviceOptions& options);
+void add_backend_option(Parser& parser, DeviceOptions& options);
 void add_json_flag(Parser& parser, bool& json, const std::string& what);
 
 // An option that takes one of a few words; the help lists them.

@@ -31,6 +31,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
   parser.add_option("--model", model, "Model file")->type_name("FILE.h5")->capture_default_str();
   add_device_options(parser, device);
+  add_backend_option(parser, device);
   add_json_flag(parser, json, "A JSON list with one object per image");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
@@ -52,7 +53,8 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
   }
   std::vector<float> probabilities;  // [readable,10]
   if (!readable.empty()) {
-    const std::unique_ptr<Engine> engine = inference_engine(file, choose_target(device));
+    const std::unique_ptr<Engine> engine =
+        inference_engine(file, choose_target(device), device.kind());
     probabilities = engine->predict(pixels.data(), static_cast<int64_t>(readable.size()));
   }
 

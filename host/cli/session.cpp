@@ -4,6 +4,7 @@
 
 #include "host/cli/progress.h"
 #include "host/cli/signals.h"
+#include "host/cudnn.h"
 
 namespace mnist::cli {
 namespace {
@@ -32,8 +33,14 @@ auto interruptible(const Load& load) {
 }  // namespace
 
 Target choose_target(const DeviceOptions& options) {
-  if (options.device == "cpu") return Target::kCpu;
-  const std::string reason = unusable_reason(Target::kCuda);
+  const bool cudnn = options.kind() == BackendKind::kCudnn;
+  if (options.device == "cpu") {
+    if (cudnn) throw Error(ExitCode::kUsage, "--backend cudnn needs a GPU, --device cpu has none");
+    return Target::kCpu;
+  }
+  std::string reason = unusable_reason(Target::kCuda);
+  if (cudnn && reason.empty()) reason = cudnn_unavailable_reason();
+  if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
   if (reason.empty()) return Target::kCuda;
   if (options.device == "cuda") {
     throw Error(ExitCode::kUnavailable, "--device cuda: " + reason);
@@ -74,8 +81,9 @@ void check_fits_digits(const Model& model, const std::string& origin, ExitCode c
   }
 }
 
-std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target) {
-  std::unique_ptr<Engine> engine = make_engine(target, file.model, EngineConfig{});
+std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,
+                                         BackendKind backend) {
+  std::unique_ptr<Engine> engine = make_engine(target, file.model, {.backend = backend});
   const std::vector<float> zeros(file.model.arena_size);
   engine->load({.weights = file.weights, .m = zeros, .v = zeros, .iteration = 0});
   return engine;

@@ -14,7 +14,8 @@
 namespace mnist::cli {
 
 // auto: a usable GPU, else the processor and one line on standard error saying why. Throws
-// Error(kUnavailable) if a GPU was asked for by name and none is usable.
+// Error(kUnavailable) if a GPU was asked for by name, or is needed for the backend, and none is
+// usable; Error(kUsage) if the backend does not go with the device.
 Target choose_target(const DeviceOptions& options);
 
 // load_dataset() with messages and progress on standard error. Signals end it in an orderly way:
@@ -32,6 +33,6 @@ ModelFile load_model(const std::filesystem::path& path);
 void check_fits_digits(const Model& model, const std::string& origin, ExitCode code);
 
 // An engine with the weights of the file, for evaluate() and predict().
-std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target);
+std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target, BackendKind backend);
 
 }  // namespace mnist::cli

@@ -79,6 +79,7 @@ void add_options(Parser& parser, TrainOptions& options) {
 
   parser.option_defaults()->group("Where and how it runs");
   add_device_options(parser, options.device);
+  add_backend_option(parser, options.device);
   add_choice(parser, "--math", options.math, {"fp32"}, "Arithmetic");
   add_choice(parser, "--data", options.streaming, {"stream", "resident"},
              "Stream the batches to the device, or keep all images there");
@@ -258,6 +259,7 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
   if (parser.count("--log")) command += " --log " + path(options.log);
   if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
   if (parser.count("--device")) command += " --device " + options.device.device;
+  if (parser.count("--backend")) command += " --backend " + options.device.backend;
   if (parser.count("--data")) command += " --data " + options.streaming;
   if (parser.count("--threads")) command += fmt::format(" --threads {}", options.threads);
   if (options.json) command += " --json";
@@ -357,6 +359,7 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   }
 
   EngineConfig config;
+  config.backend = options.device.kind();
   config.batch_size = start.state.batch_size;
   config.learning_rate = start.state.learning_rate;
   config.seed = start.state.seed;

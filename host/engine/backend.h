@@ -32,6 +32,12 @@ class LayerOp {
         has_parameters(parameters) {}
   virtual ~LayerOp() = default;
 
+  // For ops that keep weights in a layout of their own: load_weights() fetches them from the arena,
+  // before a forward() that is to see them changed; store_gradients() brings into the arena what
+  // backward_filter() left in that layout. Each on the stream of the call that it serves.
+  virtual void load_weights(const float* weights, cudaStream_t stream);
+  virtual void store_gradients(float* gradients, cudaStream_t stream);
+
   // `state` is read by dropout alone.
   virtual void forward(float* y, const float* x, const float* weights, const StepState* state,
                        int n, cudaStream_t stream) = 0;
@@ -51,6 +57,8 @@ class LayerOp {
   const bool has_parameters;
 };
 
+inline void LayerOp::load_weights(const float*, cudaStream_t) {}
+inline void LayerOp::store_gradients(float*, cudaStream_t) {}
 inline void LayerOp::backward_filter(float*, const float*, const float*, int, cudaStream_t) {}
 
 class Backend {
@@ -66,5 +74,9 @@ class Backend {
 };
 
 std::unique_ptr<Backend> make_native_backend();
+
+// Layer number `layer`, a dropout, for backends whose library has none; its masks depend on that
+// number. Null if it changes nothing.
+std::unique_ptr<LayerOp> make_dropout_op(const Model& model, int layer, Mode mode, uint64_t seed);
 
 }  // namespace mnist::MNIST_TARGET

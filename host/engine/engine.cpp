@@ -20,6 +20,10 @@
 #include "kernels/kernels.h"
 #include "kernels/philox.h"
 
+#ifdef MNIST_HAVE_CUDNN
+#include "host/engine/cudnn_backend.h"
+#endif
+
 namespace mnist::MNIST_TARGET {
 
 namespace {
@@ -43,6 +47,14 @@ MetricSums to_sums(const Metrics& metrics) {
           .first_nonfinite = metrics.first_nonfinite,
           .batches = metrics.batches,
           .ticket = 0};
+}
+
+std::unique_ptr<Backend> make_backend(BackendKind kind) {
+#ifdef MNIST_HAVE_CUDNN
+  if (kind == BackendKind::kCudnn) return make_cudnn_backend();
+#endif
+  if (kind != BackendKind::kNative) throw Error(ExitCode::kInternal, "there is no such backend");
+  return make_native_backend();
 }
 
 // One struct on the device and its mirror in pinned memory.
@@ -79,6 +91,7 @@ class TargetEngine final : public Engine {
   void set_validation_set(const Samples& samples) override;
   Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch, const Metrics& sums,
                       const Progress& progress) override;
+  size_t step_nodes() const override { return step_.nodes(); }
   Metrics evaluate() override;
   std::vector<float> predict(const uint8_t* images, int64_t count) override;
 
@@ -122,7 +135,7 @@ TargetEngine::TargetEngine(const Model& model, const EngineConfig& config)
       config_(config),
       device_(device_info()),
       pixels_(int(model.input.size())),
-      backend_(make_native_backend()),
+      backend_(make_backend(config.backend)),
       weights_(model.arena_size),
       gradients_(model.arena_size),
       m_(model.arena_size),

@@ -286,8 +286,7 @@ class NativeBackend final : public Backend {
           ops.push_back(std::make_unique<DenseOp>(model, int(i)));
           break;
         case LayerKind::kDropout:
-          if (mode == Mode::kTraining && layer.rate > 0)
-            ops.push_back(std::make_unique<DropoutOp>(layer, int(i), seed));
+          if (auto op = make_dropout_op(model, int(i), mode, seed)) ops.push_back(std::move(op));
           break;
         case LayerKind::kFlatten:
           break;
@@ -306,6 +305,12 @@ class NativeBackend final : public Backend {
 
 std::unique_ptr<Backend> make_native_backend() {
   return std::make_unique<NativeBackend>();
+}
+
+std::unique_ptr<LayerOp> make_dropout_op(const Model& model, int layer, Mode mode, uint64_t seed) {
+  const Layer& dropout = model.layers[size_t(layer)];
+  if (mode == Mode::kInference || dropout.rate == 0) return nullptr;
+  return std::make_unique<DropoutOp>(dropout, layer, seed);
 }
 
 }  // namespace mnist::MNIST_TARGET

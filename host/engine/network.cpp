@@ -31,6 +31,7 @@ const float* Network::forward(const float* weights, const StepState* state, int 
                               cudaStream_t stream) {
   for (size_t i = 0; i < ops_.size(); ++i) {
     const NvtxRange range((ops_[i]->name + " forward").c_str());
+    ops_[i]->load_weights(weights, stream);
     ops_[i]->forward(output_[i], input_of(i), weights, state, n, stream);
   }
   return output_.back();
@@ -52,7 +53,9 @@ void Network::backward(float* gradients, const float* weights, const StepState* 
         forked_.make_wait(filters_);
         forked = true;
       }
-      op.backward_filter(gradients, dy, input_of(i), n, last ? stream : filters_);
+      const cudaStream_t filters = last ? stream : filters_;
+      op.backward_filter(gradients, dy, input_of(i), n, filters);
+      op.store_gradients(gradients, filters);
     }
     if (!last)
       op.backward_data(gradient_[i - 1].data(), dy, input_of(i), output_[i], weights,

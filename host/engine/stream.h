@@ -46,9 +46,11 @@ class Graph {
   ~Graph() {
     if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
   }
-  Graph(Graph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  Graph(Graph&& other) noexcept
+      : exec_(std::exchange(other.exec_, nullptr)), nodes_(other.nodes_) {}
   Graph& operator=(Graph&& other) noexcept {
     std::swap(exec_, other.exec_);
+    nodes_ = other.nodes_;
     return *this;
   }
 
@@ -66,7 +68,8 @@ class Graph {
     }
     CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
     Graph result;
-    const cudaError_t code = cudaGraphInstantiate(&result.exec_, graph, 0);
+    cudaError_t code = cudaGraphGetNodes(graph, nullptr, &result.nodes_);
+    if (code == cudaSuccess) code = cudaGraphInstantiate(&result.exec_, graph, 0);
     cudaGraphDestroy(graph);
     CUDA_CHECK(code);
     return result;
@@ -74,9 +77,11 @@ class Graph {
 
   void launch(cudaStream_t stream) const { CUDA_CHECK(cudaGraphLaunch(exec_, stream)); }
   explicit operator bool() const { return exec_ != nullptr; }
+  size_t nodes() const { return nodes_; }
 
  private:
   cudaGraphExec_t exec_ = nullptr;
+  size_t nodes_ = 0;
 };
 
 }  // namespace mnist::MNIST_TARGET

@@ -132,7 +132,7 @@ class Help(Case):
     def test_help_and_version(self):
         help_text = self.run_cli("--help").stdout
         self.assertIn("Examples:", help_text.split("Commands:")[0])
-        for command in ["train", "evaluate", "predict", "data", "doctor", "inspect"]:
+        for command in ["train", "evaluate", "predict", "bench", "data", "doctor", "inspect"]:
             self.assertIn(f"\n  {command}", help_text)
             own = self.run_cli(command, "--help").stdout
             self.assertLess(own.index("Examples:"), own.index("Options:"))
@@ -192,6 +192,9 @@ class Help(Case):
             (["data"], "ACTION"),
             (["data", "burn"], "fetch, verify, path"),
             (["evaluate", "--limit", "0"], "--limit"),
+            (["bench", "--device", "cpu", "--filter", "conv3d"], "'conv3d'.*conv2d_forward.*step"),
+            (["bench", "--repeat", "0"], "--repeat"),
+            (["bench", "--repeat", "many"], "--repeat"),
         ]
         for arguments, contains in cases:
             with self.subTest(arguments=arguments):
@@ -826,6 +829,60 @@ class Data(Case):
                 struct.pack(">IIII", 0x803, 0x7FFFFFFF, 0x7FFFFFFF, 28))
         self.error("train", "--data-dir", "bad", code=65, contains="bad/")
         self.assertEqual(self.files(), ["bad"])
+
+
+class Bench(Case):
+    def bench(self, *arguments, **options):
+        return self.run_cli("bench", "--device", "cpu", *arguments, **options).stdout
+
+    def check(self, result, repeats):
+        for key in ("median_us", "min_us"):
+            self.assertTrue(math.isfinite(result[key]) and result[key] > 0, result)
+        self.assertLessEqual(result["min_us"], result["median_us"])
+        self.assertEqual(result["repeats"], repeats)
+        self.assertGreaterEqual(result["launches"], 1)
+
+    def test_json(self):
+        found = json.loads(self.bench("--filter", "128x10", "--repeat", "3", "--plain", "--json"))
+        self.assertTrue(found["device"])
+        self.assertEqual(found["target"], "cpu")
+        self.assertIsNone(found["step"])
+        names = [(row["name"], row["backend"]) for row in found["kernels"]]
+        self.assertEqual(len(names), len(set(names)))
+        for name in (("softmax_xent", "native"), ("dense_forward", "native"),
+                     ("dense_forward", "plain")):
+            self.assertIn(name, names)
+        for row in found["kernels"]:
+            self.check(row, 3)
+            self.assertIn("128x10", row["shape"])
+            self.assertNotIn("floor_share", row, "the processor's peak is unknown")
+        dense = found["kernels"][names.index(("dense_forward", "native"))]
+        seconds = dense["median_us"] * 1e-6
+        self.assertAlmostEqual(dense["gflops"] * seconds, 2e-9 * 128 * 128 * 10, delta=1e-12)
+        floats = 128 * 128 + 128 * 10 + 10 + 128 * 10
+        self.assertAlmostEqual(dense["gb_per_s"] * seconds, 4e-9 * floats, delta=1e-12)
+
+    def test_step(self):
+        found = json.loads(self.bench("--filter", "step", "--repeat", "2", "--json"))
+        self.assertEqual(found["kernels"], [])
+        step = found["step"]
+        self.check(step, 2)
+        self.assertEqual((step["name"], step["backend"]), ("step", "native"))
+        self.assertAlmostEqual(step["images_per_second"] * step["median_us"], 128e6, delta=1)
+
+    def test_table(self):
+        lines = self.bench("--filter", "softmax", "--repeat", "1", "--threads", "1").splitlines()
+        self.assertIn(", 1 thread, 1 repeat each", lines[0])
+        self.assertIn("peak is unknown", lines[1])
+        head = lines.index("") + 1
+        self.assertRegex(lines[head], "^name +shape +backend +median us +min us +GFLOP/s +GB/s$")
+        rows = lines[head + 1:]
+        self.assertEqual({row.split()[0] for row in rows}, {"softmax", "softmax_xent"})
+        self.assertEqual({len(row) for row in rows}, {len(lines[head])})
+
+    def test_no_gpu(self):
+        env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
+        self.error("bench", "--device", "cuda", code=69, contains="--device cuda", env=env)
 
 
 class Doctor(Case):

@@ -1,0 +1,50 @@
+// Writes a run's model file beside the training, so that no epoch waits for the disk.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "host/model.h"
+#include "host/model_file.h"
+
+namespace mnist {
+
+class ModelSaver {
+ public:
+  // The model outlives the saver.
+  ModelSaver(std::filesystem::path path, const Model& model);
+  // Writes what is still waiting; an error then is lost: finish() first.
+  ~ModelSaver();
+
+  // Takes the place of a state that still waits while an earlier one is being written. Throws the
+  // Error of a write that failed (once); nothing is submitted then.
+  void submit(std::vector<float> weights, RunState state);
+  // Returns when the last state submitted is on disk; throws the Error of a write that failed.
+  void finish();
+
+ private:
+  struct Snapshot {
+    std::vector<float> weights;
+    RunState state;
+  };
+
+  void serve();
+  void rethrow();
+
+  const std::filesystem::path path_;
+  const Model& model_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Snapshot> waiting_;
+  bool writing_ = false;
+  bool quit_ = false;
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
+}  // namespace mnist

@@ -1,0 +1,88 @@
+// What all ops share: handles, and the ReLU.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+#include <cudnn.h>
+
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/engine/stream.h"
+#include "kernels/check.h"
+#include "kernels/cudnn/descriptors.h"
+#include "kernels/cudnn/module.h"
+
+namespace mnist::MNIST_TARGET {
+
+inline constexpr float kOne = 1.0f, kZero = 0.0f;  // cuDNN and cuBLAS take them by address
+
+class Context {
+ public:
+  explicit Context(const CudnnOptions& options) : options_(options) {
+    // Of setup(), and of the two streams that a step runs on: a stream that records a graph allows
+    // no new handle.
+    for (int i = 0; i < 3; ++i) spare_.push_back(make_cudnn());
+  }
+
+  const CudnnOptions& options() const { return options_; }
+  cublasLtHandle_t cublas() const { return cublas_.get(); }
+
+  // The handle that launches on `stream`: each stream has its own, since a handle's memory serves
+  // one stream at a time.
+  cudnnHandle_t on(cudaStream_t stream) {
+    Owned<cudnnHandle_t>& handle = handles_[stream];
+    if (handle == nullptr) {
+      if (spare_.empty()) spare_.push_back(make_cudnn());
+      handle = std::move(spare_.back());
+      spare_.pop_back();
+    }
+    CUDNN_CHECK(cudnnSetStream(handle.get(), stream));
+    return handle.get();
+  }
+
+  // Where plans are made: what runs on it is awaited.
+  const Stream& setup() const { return setup_; }
+
+  cudnnActivationDescriptor_t relu() const { return relu_.get(); }
+  // dx = 0 where !(x > 0), in place: x came out of a ReLU, which is all that its gradient needs.
+  void gate(cudnnHandle_t cudnn, cudnnTensorDescriptor_t shape, float* dx, const float* x) const {
+    CUDNN_CHECK(cudnnActivationBackward(cudnn, relu_.get(), &kOne, shape, x, shape, dx, shape, x,
+                                        &kZero, shape, dx));
+  }
+
+ private:
+  const CudnnOptions options_;
+  Stream setup_;
+  std::map<cudaStream_t, Owned<cudnnHandle_t>> handles_;
+  std::vector<Owned<cudnnHandle_t>> spare_;
+  Owned<cublasLtHandle_t> cublas_ = make_cublas();
+  ReluActivation relu_ = make_relu();
+};
+
+// What an op needs for batches of n, made once per n. Plans allocate memory and time algorithms,
+// which a stream that records a graph does not allow: n must have been met before.
+template <typename Plan>
+class Plans {
+ public:
+  // make(n) -> Plan
+  template <typename Make>
+  Plan& at(int n, cudaStream_t stream, const Make& make) {
+    const auto found = plans_.find(n);
+    if (found != plans_.end()) return found->second;
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+    if (status != cudaStreamCaptureStatusNone)
+      throw std::logic_error("a graph is being recorded with batches of " + std::to_string(n) +
+                             ", for which nothing is planned");
+    return plans_.emplace(n, make(n)).first->second;
+  }
+
+ private:
+  std::map<int, Plan> plans_;
+};
+
+}  // namespace mnist::MNIST_TARGET
