@@ -19,8 +19,9 @@ namespace mnist::MNIST_TARGET {
 enum class Mode { kTraining, kInference };
 
 // One layer, or several fused into one. Tensors are [n, size per sample], NHWC inside; all calls
-// are asynchronous on their stream and may be captured into a graph. `weights` and `gradients` are
-// whole arenas. One op serves one batch at a time.
+// are asynchronous on their stream and may be captured into a graph, once they have run on that
+// stream with a batch of that size. `weights` and `gradients` are whole arenas. One op serves one
+// batch at a time.
 class LayerOp {
  public:
   // ends_in_relu: y went through a ReLU last. The gradient dy that the backward calls get is then

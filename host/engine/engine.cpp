@@ -153,6 +153,13 @@ Network& TargetEngine::training() {
     batch_labels_ = DeviceBuffer<uint8_t>(size_t(config_.batch_size));
     loss_workspace_ =
         DeviceBuffer<float>(softmax_xent_workspace(std::max(config_.batch_size, kEvaluationBatch)));
+    if (config_.backend != BackendKind::kNative) {
+      // Libraries load code and allocate memory when first called, which a stream that records a
+      // graph does not allow. What this computes is overwritten by the first step.
+      training_->forward(weights_.data(), state_.device(), config_.batch_size, compute_);
+      training_->backward(gradients_.data(), weights_.data(), state_.device(), config_.batch_size,
+                          compute_);
+    }
   }
   return *training_;
 }

@@ -9,7 +9,6 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "host/engine/stream.h"
 #include "kernels/check.h"
@@ -22,11 +21,7 @@ inline constexpr float kOne = 1.0f, kZero = 0.0f;  // cuDNN and cuBLAS take them
 
 class Context {
  public:
-  explicit Context(const CudnnOptions& options) : options_(options) {
-    // Of setup(), and of the two streams that a step runs on: a stream that records a graph allows
-    // no new handle.
-    for (int i = 0; i < 3; ++i) spare_.push_back(make_cudnn());
-  }
+  explicit Context(const CudnnOptions& options) : options_(options) {}
 
   const CudnnOptions& options() const { return options_; }
   cublasLtHandle_t cublas() const { return cublas_.get(); }
@@ -35,11 +30,7 @@ class Context {
   // one stream at a time.
   cudnnHandle_t on(cudaStream_t stream) {
     Owned<cudnnHandle_t>& handle = handles_[stream];
-    if (handle == nullptr) {
-      if (spare_.empty()) spare_.push_back(make_cudnn());
-      handle = std::move(spare_.back());
-      spare_.pop_back();
-    }
+    if (handle == nullptr) handle = make_cudnn();
     CUDNN_CHECK(cudnnSetStream(handle.get(), stream));
     return handle.get();
   }
@@ -58,7 +49,6 @@ class Context {
   const CudnnOptions options_;
   Stream setup_;
   std::map<cudaStream_t, Owned<cudnnHandle_t>> handles_;
-  std::vector<Owned<cudnnHandle_t>> spare_;
   Owned<cublasLtHandle_t> cublas_ = make_cublas();
   ReluActivation relu_ = make_relu();
 };

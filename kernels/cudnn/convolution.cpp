@@ -121,8 +121,7 @@ class Convolution final : public LayerOp {
     const auto& [mode, algorithm, workspace] = plan.backward.value().data;
     CUDNN_CHECK(cudnnConvolutionBackwardData(
         cudnn, &kOne, filter_.get(), weights_.data(), plan.y.get(), dy, mode.get(), algorithm,
-        workspace.data(), workspace.bytes(), &kZero, plan.input.tensor(),
-        plan.input.gradient(dx)));
+        workspace.data(), workspace.bytes(), &kZero, plan.input.tensor(), plan.input.gradient(dx)));
     plan.input.finish(cudnn, dx);
     if (gate) context_->gate(cudnn, plan.input.given(), dx, x);
   }
@@ -152,9 +151,10 @@ class Convolution final : public LayerOp {
   }
 
   ConvolutionPlan make_plan(int n) const {
-    ConvolutionPlan plan{
-        PaddedInput(*context_, n, rows_, columns_, shape_.c, 0.0f, mode_),
-        make_tensor(n, shape_.p, shape_.q, shape_.k), {}, {}};
+    ConvolutionPlan plan{PaddedInput(*context_, n, rows_, columns_, shape_.c, 0.0f, mode_),
+                         make_tensor(n, shape_.p, shape_.q, shape_.k),
+                         {},
+                         {}};
     const cudnnHandle_t cudnn = context_->on(context_->setup());
     const bool timed = context_->options().timed_search;
     const cudnnTensorDescriptor_t x = plan.input.tensor(), y = plan.y.get();

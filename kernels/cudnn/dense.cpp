@@ -55,9 +55,8 @@ class Dense final : public LayerOp {
                                                &kZero, bias_.get(), dbias));
   }
 
-  void backward_data(float* dx, const float* dy, const float* x, const float*,
-                     const float* weights, bool gate, const StepState*, int n,
-                     cudaStream_t stream) override {
+  void backward_data(float* dx, const float* dy, const float* x, const float*, const float* weights,
+                     bool gate, const StepState*, int n, cudaStream_t stream) override {
     const DensePlan& plan = this->plan(n, stream);
     plan.backward.value().data.run(*context_, dx, weights + places_.kernel, dy, nullptr, stream);
     if (gate) context_->gate(context_->on(stream), plan.x.get(), dx, x);
@@ -67,7 +66,8 @@ class Dense final : public LayerOp {
   DensePlan make_plan(int n) const {
     const Operand x{in_, n}, w{out_, in_}, dy{out_, n};
     const Operand x_transposed{in_, n, true}, w_transposed{out_, in_, true};
-    DensePlan plan{make_tensor(n, 1, 1, in_), make_tensor(n, 1, 1, out_),
+    DensePlan plan{make_tensor(n, 1, 1, in_),
+                   make_tensor(n, 1, 1, out_),
                    Gemm(*context_, w, x, forward_epilogue(places_.bias.has_value(), ends_in_relu)),
                    {}};
     if (mode_ == Mode::kInference) return plan;

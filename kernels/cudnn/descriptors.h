@@ -82,8 +82,7 @@ inline Filter make_filter(int k, int r, int s, int c) {
   cudnnFilterDescriptor_t filter = nullptr;
   CUDNN_CHECK(cudnnCreateFilterDescriptor(&filter));
   Filter owner(filter);
-  CUDNN_CHECK(
-      cudnnSetFilter4dDescriptor(filter, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k, c, r, s));
+  CUDNN_CHECK(cudnnSetFilter4dDescriptor(filter, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k, c, r, s));
   return owner;
 }
 

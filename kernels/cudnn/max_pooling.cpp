@@ -15,8 +15,7 @@ struct PoolingPlan {
 
 class MaxPooling final : public LayerOp {
  public:
-  MaxPooling(std::shared_ptr<Context> context, std::string name, const PoolShape& shape,
-             Mode mode)
+  MaxPooling(std::shared_ptr<Context> context, std::string name, const PoolShape& shape, Mode mode)
       : LayerOp(std::move(name), int64_t(shape.p) * shape.q * shape.c, false, false),
         context_(std::move(context)),
         shape_(shape),

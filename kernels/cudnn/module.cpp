@@ -8,8 +8,7 @@ namespace {
 
 class Library final : public CudnnLibrary {
  public:
-  explicit Library(const CudnnOptions& options)
-      : context_(std::make_shared<Context>(options)) {}
+  explicit Library(const CudnnOptions& options) : context_(std::make_shared<Context>(options)) {}
 
   std::unique_ptr<LayerOp> layer_op(const Model& model, int index, int max_batch,
                                     Mode mode) override {
@@ -92,5 +91,4 @@ std::unique_ptr<CudnnLibrary> open(const CudnnOptions& options) {
 
 extern "C" __attribute__((visibility("default")))
 const mnist::MNIST_TARGET::CudnnModule cuda_mnist_cudnn_module = {
-    mnist::MNIST_TARGET::kCudnnModuleAbi, mnist::MNIST_TARGET::versions,
-    mnist::MNIST_TARGET::open};
+    mnist::MNIST_TARGET::kCudnnModuleAbi, mnist::MNIST_TARGET::versions, mnist::MNIST_TARGET::open};

@@ -36,7 +36,7 @@ class CudnnLibrary {
 };
 
 struct CudnnModule {
-  uint64_t abi;  // kCudnnModuleAbi of the module's build: read before anything else
+  uint64_t abi;               // kCudnnModuleAbi of the module's build: read before anything else
   std::string (*versions)();  // "cuDNN 9.19.0, cuBLAS 13.1.0"
   std::unique_ptr<CudnnLibrary> (*open)(const CudnnOptions& options);
 };

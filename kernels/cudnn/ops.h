@@ -28,7 +28,7 @@ std::unique_ptr<LayerOp> make_dense(std::shared_ptr<Context> context, std::strin
                                     const DenseShape& shape, const Places& places, bool relu,
                                     Mode mode);
 
-void cudnn_softmax(Context& context, float* probabilities, const float* logits, int n,
-                   int classes, cudaStream_t stream);
+void cudnn_softmax(Context& context, float* probabilities, const float* logits, int n, int classes,
+                   cudaStream_t stream);
 
 }  // namespace mnist::MNIST_TARGET

@@ -3,8 +3,8 @@
 
 namespace mnist::MNIST_TARGET {
 
-void cudnn_softmax(Context& context, float* probabilities, const float* logits, int n,
-                   int classes, cudaStream_t stream) {
+void cudnn_softmax(Context& context, float* probabilities, const float* logits, int n, int classes,
+                   cudaStream_t stream) {
   const Tensor rows = make_tensor(n, 1, 1, classes);
   CUDNN_CHECK(cudnnSoftmaxForward(context.on(stream), CUDNN_SOFTMAX_ACCURATE,
                                   CUDNN_SOFTMAX_MODE_INSTANCE, &kOne, rows.get(), logits, &kZero,

@@ -1,5 +1,5 @@
-// A layer of kernels/cudnn on the stand-in: arenas with guard words, both passes, and what must hold
-// after any run.
+// A layer of kernels/cudnn on the stand-in: arenas with guard words, both passes, and what must
+// hold after any run.
 #pragma once
 
 #include "tests/catch.h"
@@ -47,10 +47,12 @@ class Arena {
     size_ = end + (bias + 7) / 4 * 4;
   }
 
-  std::vector<float> filled(const std::vector<float>& kernel, const std::vector<float>& bias) const {
+  std::vector<float> filled(const std::vector<float>& kernel,
+                            const std::vector<float>& bias) const {
     std::vector<float> arena(size_, std::bit_cast<float>(uint32_t{0x7FE0DEAD}));
     std::copy(kernel.begin(), kernel.end(), arena.begin() + std::ptrdiff_t(places.kernel));
-    if (bias_ > 0) std::copy(bias.begin(), bias.end(), arena.begin() + std::ptrdiff_t(*places.bias));
+    if (bias_ > 0)
+      std::copy(bias.begin(), bias.end(), arena.begin() + std::ptrdiff_t(*places.bias));
     return arena;
   }
   std::vector<float> kernel(const std::vector<float>& arena) const {

@@ -1,9 +1,9 @@
 // A stand-in for the CUDA runtime, cuDNN and cuBLASLt on host memory: as many of their functions as
 // kernels/cudnn calls, with their real headers. Work runs at once, and what it computes follows the
 // descriptors that it was given, by the loops of tests/reference.h. What the real libraries would
-// refuse, or answer with garbage, is a fault: wrong shapes, layouts other than NHWC, operands beyond
-// their allocation, reads of memory never written, too small workspaces, dead descriptors, streams
-// that race, allocations while a graph is recorded, algorithms that are not deterministic.
+// refuse, or answer with garbage, is a fault: wrong shapes, layouts other than NHWC, operands
+// beyond their allocation, reads of memory never written, too small workspaces, dead descriptors,
+// streams that race, allocations while a graph is recorded, algorithms that are not deterministic.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -54,5 +54,7 @@ struct Launch {
   std::vector<Range> reads, writes;
 };
 const std::vector<Launch>& launches();
+// How much of it the host has not waited for.
+size_t unfinished();
 
 }  // namespace mnist::stand_in

@@ -28,8 +28,7 @@ void join(State::Clock& clock, const State::Clock& other) {
 void host_waits(const State::Clock& clock) {
   State& s = state();
   join(s.host, clock);
-  std::erase_if(s.pending,
-                [&](const auto& p) { return p.number <= s.host[p.launch.stream]; });
+  std::erase_if(s.pending, [&](const auto& p) { return p.number <= s.host[p.launch.stream]; });
 }
 
 bool overlap(const std::vector<Range>& a, const std::vector<Range>& b) {
@@ -50,6 +49,12 @@ State& state() {
   return state;
 }
 
+const char* last_fault() {
+  static std::string text;
+  text = "stand-in: " + (state().faults.empty() ? "as a test asked" : state().faults.back());
+  return text.c_str();
+}
+
 void reset() {
   State& s = state();
   s.faults.clear();
@@ -60,14 +65,33 @@ void reset() {
   s.capturing = s.tf32 = s.refuse_bias_gradient = s.refuse_determinism = false;
 }
 
-const std::vector<std::string>& faults() { return state().faults; }
-const std::vector<Launch>& launches() { return state().launches; }
-std::string failed_call() { return state().failed; }
-int calls(const std::string& function) { return state().calls[function]; }
-void set_capturing(bool capturing) { state().capturing = capturing; }
-void allow_tf32(bool allow) { state().tf32 = allow; }
-void refuse_bias_gradient(bool refuse) { state().refuse_bias_gradient = refuse; }
-void refuse_determinism(bool refuse) { state().refuse_determinism = refuse; }
+const std::vector<std::string>& faults() {
+  return state().faults;
+}
+const std::vector<Launch>& launches() {
+  return state().launches;
+}
+size_t unfinished() {
+  return state().pending.size();
+}
+std::string failed_call() {
+  return state().failed;
+}
+int calls(const std::string& function) {
+  return state().calls[function];
+}
+void set_capturing(bool capturing) {
+  state().capturing = capturing;
+}
+void allow_tf32(bool allow) {
+  state().tf32 = allow;
+}
+void refuse_bias_gradient(bool refuse) {
+  state().refuse_bias_gradient = refuse;
+}
+void refuse_determinism(bool refuse) {
+  state().refuse_determinism = refuse;
+}
 
 void fail_call(int number) {
   state().fail_in = number;
@@ -121,8 +145,8 @@ void Call::reads(const char* name, const void* data, const std::vector<size_t>& 
   for (size_t i : indices) {
     uint32_t bits = 0;
     std::memcpy(&bits, begin + i * sizeof(float), sizeof(bits));
-    if (!require(bits != UINT32_MAX, std::string(name) + ": element " + std::to_string(i) +
-                                         " was never written"))
+    if (!require(bits != UINT32_MAX,
+                 std::string(name) + ": element " + std::to_string(i) + " was never written"))
       return;
   }
 }
@@ -171,7 +195,11 @@ void Call::launch(cudaStream_t stream, const void* handle, bool in_place) {
                 !overlap(reads_, other.writes),
             "races with " + other.function + " on another stream");
   }
+  const auto key = std::tuple(function_, handle, stream);
+  require(!s.capturing || s.warm.contains(key),
+          "first called on this stream while a graph is being recorded");
   if (!sound()) return;
+  s.warm.insert(key);
   clock[stream] = ++s.issued[stream];
   s.pending.push_back({launched, clock[stream]});
   s.launches.push_back(launched);
@@ -204,7 +232,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   Call call("cudaMalloc", Call::Kind::kNotWhileCapturing);
   if (call.fails()) return cudaErrorMemoryAllocation;
   // Aligned as by the real one.
-  auto* memory = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{256}));
+  auto* memory = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{256}));
   std::memset(memory, kPoison, bytes);
   state().memory[memory] = bytes;
   *pointer = memory;
@@ -217,7 +245,7 @@ cudaError_t cudaFree(void* pointer) {
   if (!call.require(state().memory.erase(static_cast<std::byte*>(pointer)) == 1,
                     "not the beginning of an allocation"))
     return cudaErrorInvalidValue;
-  ::operator delete(pointer, std::align_val_t{256});
+  ::operator delete (pointer, std::align_val_t{256});
   host_waits(state().issued);
   return cudaSuccess;
 }
@@ -273,7 +301,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   Call call("cudaStreamWaitEvent");
   if (call.fails()) return cudaErrorUnknown;
   call.get<StreamObject>(stream);
-  if (const auto* object = call.get<EventObject>(event)) join(state().clocks[stream], object->clock);
+  if (const auto* object = call.get<EventObject>(event))
+    join(state().clocks[stream], object->clock);
   return call.sound() ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <tuple>
 #include <typeindex>
 #include <typeinfo>
 #include <utility>
@@ -47,8 +49,14 @@ struct State {
     uint64_t number;  // within its stream
   };
   std::vector<Pending> pending;  // what the host has not waited for
+
+  // Functions that have worked on a handle and stream: libraries prepare at the first call.
+  std::set<std::tuple<std::string, const void*, cudaStream_t>> warm;
 };
 State& state();
+
+// The libraries' text about what went wrong.
+const char* last_fault();
 
 // One call of a library function.
 class Call {
@@ -56,7 +64,7 @@ class Call {
   enum class Kind { kPlain, kNeverFails, kNotWhileCapturing };
   explicit Call(std::string function, Kind kind = Kind::kPlain);
 
-  bool fails() const { return fails_; }    // because a test asked for it
+  bool fails() const { return fails_; }  // because a test asked for it
   bool sound() const { return faults_ == 0; }
   void fault(const std::string& what);
   // Faults unless the condition holds; gives it back.

@@ -91,12 +91,19 @@ bool read_operands(Call& call, Operands& o, cublasLtHandle_t handle, cublasLtMat
   const size_t m = ta ? o.a->columns : o.a->rows, k = ta ? o.a->rows : o.a->columns;
   const size_t n = tb ? o.b->rows : o.b->columns, k_of_b = tb ? o.b->columns : o.b->rows;
   call.require(k == k_of_b && o.d->rows == m && o.d->columns == n,
-               "the shapes do not agree: " + std::to_string(m) + "x" + std::to_string(k) +
-                   " by " + std::to_string(k_of_b) + "x" + std::to_string(n) + " to " +
+               "the shapes do not agree: " + std::to_string(m) + "x" + std::to_string(k) + " by " +
+                   std::to_string(k_of_b) + "x" + std::to_string(n) + " to " +
                    std::to_string(o.d->rows) + "x" + std::to_string(o.d->columns));
-  o.problem = {uint32_t(m),       uint32_t(n),       uint32_t(k), uint32_t(o.a->ld),
-               uint32_t(o.b->ld), uint32_t(o.d->ld), o.product->epilogue,
-               uint32_t(ta * 2 + tb), uint32_t(o.product->compute), {}};
+  o.problem = {uint32_t(m),
+               uint32_t(n),
+               uint32_t(k),
+               uint32_t(o.a->ld),
+               uint32_t(o.b->ld),
+               uint32_t(o.d->ld),
+               o.product->epilogue,
+               uint32_t(ta * 2 + tb),
+               uint32_t(o.product->compute),
+               {}};
   return call.sound();
 }
 
@@ -142,14 +149,18 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
                                                              : CUBLAS_STATUS_INVALID_VALUE;
 }
 
-size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
+size_t cublasLtGetVersion() {
+  return CUBLAS_VERSION;
+}
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
   return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
                                                : "CUBLAS_STATUS_of_the_stand_in";
 }
 
-const char* cublasLtGetStatusString(cublasStatus_t) { return "the stand-in's text"; }
+const char* cublasLtGetStatusString(cublasStatus_t) {
+  return last_fault();
+}
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type,
                                           uint64_t rows, uint64_t columns, int64_t ld) {
@@ -227,11 +238,12 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   return answer(call);
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t product, cublasLtMatrixLayout_t a,
-    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-    cublasLtMatmulPreference_t preference, int requested,
-    cublasLtMatmulHeuristicResult_t* results, int* found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t product,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int requested,
+                                              cublasLtMatmulHeuristicResult_t* results,
+                                              int* found) {
   Call call("cublasLtMatmulAlgoGetHeuristic", Call::Kind::kNotWhileCapturing);
   if (call.fails()) return CUBLAS_STATUS_INVALID_VALUE;
   Operands o{};
@@ -276,10 +288,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
 
   const bool ta = o.product->transa == CUBLAS_OP_T, tb = o.product->transb == CUBLAS_OP_T;
   const uint32_t epilogue = o.product->epilogue;
-  const bool relu =
-      epilogue == CUBLASLT_EPILOGUE_RELU || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
-  const bool bias =
-      epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+  const bool relu = epilogue == CUBLASLT_EPILOGUE_RELU || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+  const bool bias = epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
   const bool gradient_a = epilogue == CUBLASLT_EPILOGUE_BGRADA;
   const bool gradient_b = epilogue == CUBLASLT_EPILOGUE_BGRADB;
   call.require(relu || bias || gradient_a || gradient_b || epilogue == CUBLASLT_EPILOGUE_DEFAULT,
@@ -382,8 +392,7 @@ cublasStatus_t cublasLtMatrixTransform(cublasLtHandle_t handle,
   call.reads("A", a, at_a);
   call.writes("C", c, at_c);
   call.launch(stream, nullptr);
-  if (call.sound())
-    blend(c, at_c, gather(a, at_a), double(*static_cast<const float*>(alpha)), 0);
+  if (call.sound()) blend(c, at_c, gather(a, at_a), double(*static_cast<const float*>(alpha)), 0);
   return answer(call);
 }
 

@@ -59,7 +59,9 @@ cudnnStatus_t answer(const Call& call) {
   return call.sound() ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
 
-double scalar(const void* host) { return double(*static_cast<const float*>(host)); }
+double scalar(const void* host) {
+  return double(*static_cast<const float*>(host));
+}
 
 // The descriptor, if it is set to something that this backend may use.
 const cudnnTensorStruct* tensor(Call& call, cudnnTensorDescriptor_t descriptor) {
@@ -180,14 +182,14 @@ void propose(const Convolved& c, int sound_algorithm, int unsound_algorithm, int
   };
   *found = std::min(requested, int(std::size(all)));
   for (int i = 0; i < *found; ++i)
-    proposals[i] = {.algo = Algorithm(all[i].algorithm),
-                    .status = all[i].status,
-                    .time = float(i),
-                    .memory = all[i].memory,
-                    .determinism =
-                        all[i].deterministic ? CUDNN_DETERMINISTIC : CUDNN_NON_DETERMINISTIC,
-                    .mathType = all[i].math,
-                    .reserved = {}};
+    proposals[i] = {
+        .algo = Algorithm(all[i].algorithm),
+        .status = all[i].status,
+        .time = float(i),
+        .memory = all[i].memory,
+        .determinism = all[i].deterministic ? CUDNN_DETERMINISTIC : CUDNN_NON_DETERMINISTIC,
+        .mathType = all[i].math,
+        .reserved = {}};
 }
 
 constexpr int kForward = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
@@ -215,7 +217,9 @@ cudnnStatus_t ask(const char* function, cudnnHandle_t handle, cudnnTensorDescrip
   return answer(call);
 }
 
-double relu(double value) { return value < 0 ? 0 : value; }
+double relu(double value) {
+  return value < 0 ? 0 : value;
+}
 
 }  // namespace
 }  // namespace mnist::stand_in
@@ -225,7 +229,9 @@ using namespace mnist::stand_in;
 
 extern "C" {
 
-size_t cudnnGetVersion() { return CUDNN_VERSION; }
+size_t cudnnGetVersion() {
+  return CUDNN_VERSION;
+}
 
 const char* cudnnGetErrorString(cudnnStatus_t status) {
   return status == CUDNN_STATUS_NOT_SUPPORTED      ? "CUDNN_STATUS_NOT_SUPPORTED"
@@ -234,20 +240,19 @@ const char* cudnnGetErrorString(cudnnStatus_t status) {
 }
 
 void cudnnGetLastErrorString(char* message, size_t size) {
-  std::strncpy(message, "the stand-in's detail", size - 1);
+  std::strncpy(message, last_fault(), size - 1);
 }
 
-#define STAND_IN_DESTROY(function, type)                                  \
-  cudnnStatus_t function(type* object) {                                  \
-    return destroy<type>(#function, object) ? CUDNN_STATUS_SUCCESS        \
-                                            : CUDNN_STATUS_BAD_PARAM;     \
+#define STAND_IN_DESTROY(function, type)                                                     \
+  cudnnStatus_t function(type* object) {                                                     \
+    return destroy<type>(#function, object) ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM; \
   }
-#define STAND_IN_CREATE(function, type)                                   \
-  cudnnStatus_t function(type** object) {                                 \
-    Call call(#function);                                                 \
-    if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;               \
-    *object = create<type>();                                             \
-    return CUDNN_STATUS_SUCCESS;                                          \
+#define STAND_IN_CREATE(function, type)                     \
+  cudnnStatus_t function(type** object) {                   \
+    Call call(#function);                                   \
+    if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED; \
+    *object = create<type>();                               \
+    return CUDNN_STATUS_SUCCESS;                            \
   }
 STAND_IN_DESTROY(cudnnDestroy, cudnnContext)
 STAND_IN_DESTROY(cudnnDestroyTensorDescriptor, cudnnTensorStruct)
@@ -290,10 +295,9 @@ cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t descriptor,
   return answer(call);
 }
 
-cudnnStatus_t cudnnSetTensor4dDescriptorEx(cudnnTensorDescriptor_t descriptor,
-                                           cudnnDataType_t type, int n, int c, int h, int w,
-                                           int n_stride, int c_stride, int h_stride,
-                                           int w_stride) {
+cudnnStatus_t cudnnSetTensor4dDescriptorEx(cudnnTensorDescriptor_t descriptor, cudnnDataType_t type,
+                                           int n, int c, int h, int w, int n_stride, int c_stride,
+                                           int h_stride, int w_stride) {
   Call call("cudnnSetTensor4dDescriptorEx");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   call.require(std::min({n, c, h, w}) > 0, "an extent that is not positive");
@@ -311,15 +315,15 @@ cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t descriptor, cud
 }
 
 cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t descriptor, int pad_h,
-                                              int pad_w, int stride_h, int stride_w,
-                                              int dilation_h, int dilation_w,
-                                              cudnnConvolutionMode_t mode, cudnnDataType_t type) {
+                                              int pad_w, int stride_h, int stride_w, int dilation_h,
+                                              int dilation_w, cudnnConvolutionMode_t mode,
+                                              cudnnDataType_t type) {
   Call call("cudnnSetConvolution2dDescriptor");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   call.require(pad_h >= 0 && pad_w >= 0 && stride_h > 0 && stride_w > 0, "impossible parameters");
   if (auto* m = call.get<cudnnConvolutionStruct>(descriptor))
-    *m = {true, pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w, mode, type,
-          CUDNN_DEFAULT_MATH};
+    *m = {true,       pad_h,      pad_w, stride_h, stride_w,
+          dilation_h, dilation_w, mode,  type,     CUDNN_DEFAULT_MATH};
   return answer(call);
 }
 
@@ -337,8 +341,8 @@ cudnnStatus_t cudnnSetPooling2dDescriptor(cudnnPoolingDescriptor_t descriptor,
                                           int stride_h, int stride_w) {
   Call call("cudnnSetPooling2dDescriptor");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
-  call.require(std::min({window_h, window_w, stride_h, stride_w}) > 0 && pad_h >= 0 &&
-                   pad_w >= 0 && pad_h < window_h && pad_w < window_w,
+  call.require(std::min({window_h, window_w, stride_h, stride_w}) > 0 && pad_h >= 0 && pad_w >= 0 &&
+                   pad_h < window_h && pad_w < window_w,
                "impossible parameters");
   if (auto* m = call.get<cudnnPoolingStruct>(descriptor))
     *m = {true, mode, window_h, window_w, pad_h, pad_w, stride_h, stride_w};
@@ -355,35 +359,32 @@ cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t descripto
 }
 
 // ---- searches and queries ----------------------------------------------------------------------
-#define STAND_IN_FORWARD_SEARCH(function)                                                       \
-  cudnnStatus_t function(cudnnHandle_t handle, const cudnnTensorDescriptor_t x,                 \
-                         const cudnnFilterDescriptor_t w,                                       \
-                         const cudnnConvolutionDescriptor_t mode,                               \
-                         const cudnnTensorDescriptor_t y, const int requested, int* found,      \
-                         cudnnConvolutionFwdAlgoPerf_t* proposals) {                            \
-    return ask(#function, handle, x, w, mode, y, [&](const Convolved& c) {                      \
-      propose(c, kForward, CUDNN_CONVOLUTION_FWD_ALGO_GEMM, requested, found, proposals);       \
-    });                                                                                         \
+#define STAND_IN_FORWARD_SEARCH(function)                                                          \
+  cudnnStatus_t function(cudnnHandle_t handle, const cudnnTensorDescriptor_t x,                    \
+                         const cudnnFilterDescriptor_t w, const cudnnConvolutionDescriptor_t mode, \
+                         const cudnnTensorDescriptor_t y, const int requested, int* found,         \
+                         cudnnConvolutionFwdAlgoPerf_t* proposals) {                               \
+    return ask(#function, handle, x, w, mode, y, [&](const Convolved& c) {                         \
+      propose(c, kForward, CUDNN_CONVOLUTION_FWD_ALGO_GEMM, requested, found, proposals);          \
+    });                                                                                            \
   }
-#define STAND_IN_DATA_SEARCH(function)                                                          \
-  cudnnStatus_t function(cudnnHandle_t handle, const cudnnFilterDescriptor_t w,                 \
-                         const cudnnTensorDescriptor_t dy,                                      \
-                         const cudnnConvolutionDescriptor_t mode,                               \
-                         const cudnnTensorDescriptor_t dx, const int requested, int* found,     \
-                         cudnnConvolutionBwdDataAlgoPerf_t* proposals) {                        \
-    return ask(#function, handle, dx, w, mode, dy, [&](const Convolved& c) {                    \
-      propose(c, kData, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, requested, found, proposals);        \
-    });                                                                                         \
+#define STAND_IN_DATA_SEARCH(function)                                                         \
+  cudnnStatus_t function(                                                                      \
+      cudnnHandle_t handle, const cudnnFilterDescriptor_t w, const cudnnTensorDescriptor_t dy, \
+      const cudnnConvolutionDescriptor_t mode, const cudnnTensorDescriptor_t dx,               \
+      const int requested, int* found, cudnnConvolutionBwdDataAlgoPerf_t* proposals) {         \
+    return ask(#function, handle, dx, w, mode, dy, [&](const Convolved& c) {                   \
+      propose(c, kData, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, requested, found, proposals);       \
+    });                                                                                        \
   }
-#define STAND_IN_FILTER_SEARCH(function)                                                        \
-  cudnnStatus_t function(cudnnHandle_t handle, const cudnnTensorDescriptor_t x,                 \
-                         const cudnnTensorDescriptor_t dy,                                      \
-                         const cudnnConvolutionDescriptor_t mode,                               \
-                         const cudnnFilterDescriptor_t dw, const int requested, int* found,     \
-                         cudnnConvolutionBwdFilterAlgoPerf_t* proposals) {                      \
-    return ask(#function, handle, x, dw, mode, dy, [&](const Convolved& c) {                    \
-      propose(c, kFilter, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, requested, found, proposals);    \
-    });                                                                                         \
+#define STAND_IN_FILTER_SEARCH(function)                                                       \
+  cudnnStatus_t function(                                                                      \
+      cudnnHandle_t handle, const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t dy, \
+      const cudnnConvolutionDescriptor_t mode, const cudnnFilterDescriptor_t dw,               \
+      const int requested, int* found, cudnnConvolutionBwdFilterAlgoPerf_t* proposals) {       \
+    return ask(#function, handle, x, dw, mode, dy, [&](const Convolved& c) {                   \
+      propose(c, kFilter, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, requested, found, proposals);   \
+    });                                                                                        \
   }
 STAND_IN_FORWARD_SEARCH(cudnnFindConvolutionForwardAlgorithm)
 STAND_IN_FORWARD_SEARCH(cudnnGetConvolutionForwardAlgorithm_v7)
@@ -439,8 +440,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha,
   call.scratch(workspace, bytes);
   call.launch(context->stream, handle, scalar(beta) != 0);
   if (call.sound())
-    blend(y, at_y,
-          reference::conv2d_forward(gather(x, at_x), gather(w, at_w), {}, c.shape).value,
+    blend(y, at_y, reference::conv2d_forward(gather(x, at_x), gather(w, at_w), {}, c.shape).value,
           scalar(alpha), scalar(beta));
   return answer(call);
 }
@@ -489,12 +489,14 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
   return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t cudnnConvolutionBackwardData(
-    cudnnHandle_t handle, const void* alpha, const cudnnFilterDescriptor_t w_descriptor,
-    const void* w, const cudnnTensorDescriptor_t dy_descriptor, const void* dy,
-    const cudnnConvolutionDescriptor_t mode, cudnnConvolutionBwdDataAlgo_t algorithm,
-    void* workspace, size_t bytes, const void* beta, const cudnnTensorDescriptor_t dx_descriptor,
-    void* dx) {
+cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha,
+                                           const cudnnFilterDescriptor_t w_descriptor,
+                                           const void* w,
+                                           const cudnnTensorDescriptor_t dy_descriptor,
+                                           const void* dy, const cudnnConvolutionDescriptor_t mode,
+                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace,
+                                           size_t bytes, const void* beta,
+                                           const cudnnTensorDescriptor_t dx_descriptor, void* dx) {
   Call call("cudnnConvolutionBackwardData");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   const auto* context = call.get<cudnnContext>(handle);
@@ -637,12 +639,12 @@ cudnnStatus_t cudnnActivationForward(cudnnHandle_t handle, cudnnActivationDescri
   return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t cudnnActivationBackward(
-    cudnnHandle_t handle, cudnnActivationDescriptor_t activation, const void* alpha,
-    const cudnnTensorDescriptor_t y_descriptor, const void* y,
-    const cudnnTensorDescriptor_t dy_descriptor, const void* dy,
-    const cudnnTensorDescriptor_t x_descriptor, const void* x, const void* beta,
-    const cudnnTensorDescriptor_t dx_descriptor, void* dx) {
+cudnnStatus_t cudnnActivationBackward(cudnnHandle_t handle, cudnnActivationDescriptor_t activation,
+                                      const void* alpha, const cudnnTensorDescriptor_t y_descriptor,
+                                      const void* y, const cudnnTensorDescriptor_t dy_descriptor,
+                                      const void* dy, const cudnnTensorDescriptor_t x_descriptor,
+                                      const void* x, const void* beta,
+                                      const cudnnTensorDescriptor_t dx_descriptor, void* dx) {
   Call call("cudnnActivationBackward");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   const auto* context = call.get<cudnnContext>(handle);
@@ -694,8 +696,8 @@ bool read_pooling(Call& call, PooledOperands& p, cudnnPoolingDescriptor_t descri
   call.require(p.y->h == output_size(p.x->h, m->pad_h, m->window_h, m->stride_h) &&
                    p.y->w == output_size(p.x->w, m->pad_w, m->window_w, m->stride_w),
                "the output's size does not follow from input, window, padding and stride");
-  p.shape = {p.x->n,      p.x->h,   p.x->w,   p.x->c, m->window_h, m->window_w, m->stride_h,
-             m->stride_w, m->pad_h, m->pad_w, p.y->h, p.y->w};
+  p.shape = {p.x->n,      p.x->h,      p.x->w,   p.x->c,   m->window_h, m->window_w,
+             m->stride_h, m->stride_w, m->pad_h, m->pad_w, p.y->h,      p.y->w};
   return call.sound();
 }
 
@@ -753,8 +755,7 @@ cudnnStatus_t cudnnPoolingBackward(cudnnHandle_t handle, const cudnnPoolingDescr
   if (!call.sound()) return CUDNN_STATUS_BAD_PARAM;
   const reference::Pooled pooled = reference::maxpool2d_forward(gather(x, at_x), p.shape);
   call.require(pooled.y == gather(y, at_y), "y is not what pooling x gives");
-  blend(dx, at_dx,
-        reference::maxpool2d_backward(gather(dy, at_dy), pooled.argmax, p.shape).value,
+  blend(dx, at_dx, reference::maxpool2d_backward(gather(dy, at_dy), pooled.argmax, p.shape).value,
         scalar(alpha), scalar(beta));
   return answer(call);
 }
@@ -780,8 +781,7 @@ cudnnStatus_t cudnnSoftmaxForward(cudnnHandle_t handle, cudnnSoftmaxAlgorithm_t 
   const bool instance = softmax_mode == CUDNN_SOFTMAX_MODE_INSTANCE;
   const int rows = instance ? from->n : from->n * from->h * from->w;
   if (call.sound())
-    blend(y, at_y,
-          reference::softmax(gather(x, at_x), rows, int(at_x.size() / size_t(rows))).value,
+    blend(y, at_y, reference::softmax(gather(x, at_x), rows, int(at_x.size() / size_t(rows))).value,
           scalar(alpha), scalar(beta));
   return answer(call);
 }

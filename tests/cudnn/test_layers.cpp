@@ -14,8 +14,8 @@ struct Variant {
   bool bias, relu, gate;
 };
 const std::vector<Variant> all_variants = {
-    {true, true, true},   {true, true, false},   {true, false, true},   {true, false, false},
-    {false, true, true},  {false, true, false},  {false, false, true},  {false, false, false}};
+    {true, true, true},  {true, true, false},  {true, false, true},  {true, false, false},
+    {false, true, true}, {false, true, false}, {false, false, true}, {false, false, false}};
 
 std::string to_string(const Variant& v) {
   return std::string("bias ") + (v.bias ? "yes" : "no") + ", ReLU " + (v.relu ? "yes" : "no") +
@@ -49,8 +49,8 @@ void check_convolution(LayerOp& op, const Arena& arena, const ConvShape& shape,
                      {shape.r, shape.s, shape.c, shape.k}) == "");
   if (variant.bias)
     REQUIRE(difference(out.bias_gradient,
-                       reference::bias_backward(widen(in.dy),
-                                                int64_t(shape.n) * shape.p * shape.q, shape.k),
+                       reference::bias_backward(widen(in.dy), int64_t(shape.n) * shape.p * shape.q,
+                                                shape.k),
                        {shape.k}) == "");
 }
 
@@ -79,8 +79,8 @@ TEST_CASE("cudnn convolution with every mixture of bias, ReLU and gate", "[cudnn
     for (const Variant& variant : all_variants)
       DYNAMIC_SECTION(to_string(shape) << ", " << to_string(variant)) {
         const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
-        const auto op = make_convolution(new_context(), "conv2d", shape, arena.places,
-                                         variant.relu, Mode::kTraining);
+        const auto op = make_convolution(new_context(), "conv2d", shape, arena.places, variant.relu,
+                                         Mode::kTraining);
         check_convolution(*op, arena, shape, variant);
       }
 }
@@ -89,8 +89,8 @@ TEST_CASE("cudnn layers take smaller batches than the largest", "[cudnn]") {
   const Variant variant{true, true, true};
   const ConvShape shape = conv_same(7, 6, 5, 3, 4, {2, 3});
   const Arena arena(shape.filter_size(), size_t(shape.k));
-  const auto op = make_convolution(new_context(), "conv2d", shape, arena.places, true,
-                                   Mode::kTraining);
+  const auto op =
+      make_convolution(new_context(), "conv2d", shape, arena.places, true, Mode::kTraining);
   for (int n : {7, 1, 3, 7, 2}) check_convolution(*op, arena, with_batch(shape, n), variant);
 }
 
@@ -118,8 +118,7 @@ TEST_CASE("cudnn max pooling", "[cudnn]") {
   std::vector<PoolShape> shapes = edge_pool_shapes();
   for (const PoolShape& shape : model_pool_shapes(3)) shapes.push_back(shape);
   for (const PoolShape& shape : shapes)
-    for (bool gate : {false, true})
-      DYNAMIC_SECTION(to_string(shape) << ", gate " << gate) {
+    for (bool gate : {false, true}) DYNAMIC_SECTION(to_string(shape) << ", gate " << gate) {
         const auto op = make_max_pooling(new_context(), "pool", shape, Mode::kTraining);
         REQUIRE(op->output_size == int64_t(shape.p) * shape.q * shape.c);
         REQUIRE_FALSE(op->ends_in_relu);
@@ -135,8 +134,8 @@ TEST_CASE("cudnn max pooling", "[cudnn]") {
         const DeviceBuffer<float> y(in.dy.size()), dx(in.x.size());
         op->load_weights(nullptr, stream);
         op->forward(y.data(), x.data(), nullptr, nullptr, shape.n, stream);
-        op->backward_data(dx.data(), dy.data(), x.data(), y.data(), nullptr, gate, nullptr,
-                          shape.n, stream);
+        op->backward_data(dx.data(), dy.data(), x.data(), y.data(), nullptr, gate, nullptr, shape.n,
+                          stream);
         INFO(joined(stand_in::faults()));
         REQUIRE(stand_in::faults().empty());
         const reference::Pooled want = reference::maxpool2d_forward(widen(in.x), shape);
@@ -149,8 +148,7 @@ TEST_CASE("cudnn max pooling", "[cudnn]") {
       }
 }
 
-void check_dense(LayerOp& op, const Arena& arena, const DenseShape& shape,
-                 const Variant& variant) {
+void check_dense(LayerOp& op, const Arena& arena, const DenseShape& shape, const Variant& variant) {
   Random random;
   Inputs in;
   in.gate = variant.gate;

@@ -1,5 +1,5 @@
-// The descriptors, against the real libraries: these answer without a GPU. What cuDNN derives from a
-// descriptor must be what the layer's shape says.
+// The descriptors, against the real libraries: these answer without a GPU. What cuDNN derives from
+// a descriptor must be what the layer's shape says.
 #include "tests/catch.h"
 #undef CHECK  // kernels/check.h has its own
 
@@ -25,8 +25,8 @@ TEST_CASE("cuDNN takes the descriptors of convolutions", "[cudnn]") {
     const Tensor x = make_tensor(s.n, rows.library_size(), columns.library_size(), s.c);
     const Tensor y = make_tensor(s.n, s.p, s.q, s.k);
     const Filter w = make_filter(s.k, s.r, s.s, s.c);
-    const ConvolutionMode mode = make_convolution_mode(
-        rows.library_pad(), columns.library_pad(), s.stride_h, s.stride_w, CUDNN_FMA_MATH);
+    const ConvolutionMode mode = make_convolution_mode(rows.library_pad(), columns.library_pad(),
+                                                       s.stride_h, s.stride_w, CUDNN_FMA_MATH);
 
     Extents4 out{};
     CUDNN_CHECK(cudnnGetConvolution2dForwardOutputDim(mode.get(), x.get(), w.get(), &out.n, &out.c,
@@ -60,13 +60,13 @@ TEST_CASE("cuDNN takes the descriptors of pooling", "[cudnn]") {
     const WindowAxis rows{s.h, s.window_h, s.stride_h, s.pad_h, s.p};
     const WindowAxis columns{s.w, s.window_w, s.stride_w, s.pad_w, s.q};
     const Tensor x = make_tensor(s.n, rows.library_size(), columns.library_size(), s.c);
-    const Tensor part = make_part(s.n, s.h, s.w, s.c, rows.library_size() + s.h,
-                                  columns.library_size() + s.w);
+    const Tensor part =
+        make_part(s.n, s.h, s.w, s.c, rows.library_size() + s.h, columns.library_size() + s.w);
     const PoolingMode mode = make_pooling_mode(s.window_h, s.window_w, rows.library_pad(),
                                                columns.library_pad(), s.stride_h, s.stride_w);
     Extents4 out{};
-    CUDNN_CHECK(cudnnGetPooling2dForwardOutputDim(mode.get(), x.get(), &out.n, &out.c, &out.h,
-                                                  &out.w));
+    CUDNN_CHECK(
+        cudnnGetPooling2dForwardOutputDim(mode.get(), x.get(), &out.n, &out.c, &out.h, &out.w));
     REQUIRE(out == Extents4{s.n, s.p, s.q, s.c});
   }
 }

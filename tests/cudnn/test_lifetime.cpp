@@ -9,7 +9,8 @@ namespace mnist::MNIST_TARGET {
 namespace {
 
 constexpr const char* kArch =
-    "conv:4x3:same:stride2,pool:2,dropout:0.25,conv:6x2:same:linear:nobias,flatten,dense:9,dense:10";
+    "conv:4x3:same:stride2,pool:2,dropout:0.25,conv:6x2:same:linear:nobias,flatten,dense:9,dense:"
+    "10";
 constexpr int kBatch = 3;
 
 // Every layer of a model and all its buffers; both passes when run().
@@ -77,8 +78,8 @@ TEST_CASE("cudnn module maps layers to ops", "[cudnn]") {
     std::vector<std::string> names;
     for (const auto& op : net.ops()) names.push_back(op->name);
     // Dropout is not among them, nor is flatten.
-    REQUIRE(names == std::vector<std::string>{"conv2d", "max_pooling2d", "conv2d_1", "dense",
-                                              "dense_1"});
+    REQUIRE(names ==
+            std::vector<std::string>{"conv2d", "max_pooling2d", "conv2d_1", "dense", "dense_1"});
     REQUIRE(net.ops()[0]->ends_in_relu);
     REQUIRE_FALSE(net.ops()[1]->ends_in_relu);
     REQUIRE_FALSE(net.ops()[2]->ends_in_relu);
@@ -116,6 +117,7 @@ TEST_CASE("cudnn ops for inference plan no way back", "[cudnn]") {
 TEST_CASE("cudnn ops can be recorded into a graph", "[cudnn]") {
   stand_in::reset();
   Net net(Mode::kTraining);
+  net.run();
   stand_in::set_capturing(true);
   net.run();
   INFO(joined(stand_in::faults()));

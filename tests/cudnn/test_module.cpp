@@ -22,11 +22,10 @@ std::string refusal(const std::string& file) {
   return "";
 }
 
-
 TEST_CASE("a cudnn module that is not there", "[cudnn]") {
-  const std::string packages =
-      "cudnn9-cuda-" + std::to_string(CUDART_VERSION / 1000) + " and libcublas-" +
-      std::to_string(CUDART_VERSION / 1000) + "-" + std::to_string(CUDART_VERSION % 1000 / 10);
+  const std::string packages = "cudnn9-cuda-" + std::to_string(CUDART_VERSION / 1000) +
+                               " and libcublas-" + std::to_string(CUDART_VERSION / 1000) + "-" +
+                               std::to_string(CUDART_VERSION % 1000 / 10);
   for (const std::string file : {"/nowhere/cuda-mnist-cudnn.so", "cuda-mnist-no-such-module.so"}) {
     const std::string text = refusal(file);
     INFO(text);

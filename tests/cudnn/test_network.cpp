@@ -12,8 +12,7 @@ namespace {
 // In place of the native dropout, whose kernels are not here: doubles, both ways.
 class Doubling final : public LayerOp {
  public:
-  explicit Doubling(const Layer& layer)
-      : LayerOp(layer.name, layer.output.size(), false, false) {}
+  explicit Doubling(const Layer& layer) : LayerOp(layer.name, layer.output.size(), false, false) {}
   void forward(float* y, const float* x, const float*, const StepState*, int n,
                cudaStream_t) override {
     for (int64_t i = 0; i < n * output_size; ++i) y[i] = 2 * x[i];
@@ -31,8 +30,8 @@ ConvShape conv_shape(const Layer& l, int n) {
           l.stride_h, l.stride_w, l.pad_h,   l.pad_w,   l.output.h, l.output.w};
 }
 PoolShape pool_shape(const Layer& l, int n) {
-  return {n,          l.input.h, l.input.w, l.input.c,  l.window_h, l.window_w, l.stride_h,
-          l.stride_w, l.pad_h,   l.pad_w,   l.output.h, l.output.w};
+  return {n,          l.input.h,  l.input.w, l.input.c, l.window_h, l.window_w,
+          l.stride_h, l.stride_w, l.pad_h,   l.pad_w,   l.output.h, l.output.w};
 }
 
 // A step by the reference.
@@ -68,8 +67,7 @@ Step reference_step(const Model& model, const Tensor& weights, const Tensor& inp
   Tensor dy = dlogits;
   for (size_t i = model.layers.size(); i-- > 0;) {
     const Layer& layer = model.layers[i];
-    if (layer.activation == Activation::kRelu)
-      dy = reference::gated({dy, dy, 1}, x[i + 1]).value;
+    if (layer.activation == Activation::kRelu) dy = reference::gated({dy, dy, 1}, x[i + 1]).value;
     const auto store = [&](const char* name, const Tensor& values) {
       if (const Parameter* p = model.find(int(i), name))
         std::copy(values.begin(), values.end(), step.gradients.begin() + std::ptrdiff_t(p->offset));
@@ -83,9 +81,9 @@ Step reference_step(const Model& model, const Tensor& weights, const Tensor& inp
     }
     if (layer.kind == LayerKind::kMaxPool2D) {
       const PoolShape shape = pool_shape(layer, n);
-      dy = reference::maxpool2d_backward(
-               dy, reference::maxpool2d_forward(x[i], shape).argmax, shape)
-               .value;
+      dy =
+          reference::maxpool2d_backward(dy, reference::maxpool2d_forward(x[i], shape).argmax, shape)
+              .value;
     }
     if (layer.kind == LayerKind::kDense) {
       const DenseShape shape{n, int(layer.input.size()), layer.units};
@@ -100,12 +98,13 @@ Step reference_step(const Model& model, const Tensor& weights, const Tensor& inp
 }
 
 TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
-  const std::string arch = GENERATE(
-      std::string(kDefaultArch),
-      "conv:4x3:same:stride2,pool:2,dropout:0.25,conv:6x2:same:linear:nobias,flatten,dense:9:nobias,"
-      "dense:10",
-      "pool:3x2:same:stride2,conv:3x2x4,conv:4x3:same,pool:2:same,flatten,dense:10",
-      "dropout:0.5,flatten,dense:10");
+  const std::string arch =
+      GENERATE(std::string(kDefaultArch),
+               "conv:4x3:same:stride2,pool:2,dropout:0.25,conv:6x2:same:linear:nobias,flatten,"
+               "dense:9:nobias,"
+               "dense:10",
+               "pool:3x2:same:stride2,conv:3x2x4,conv:4x3:same,pool:2:same,flatten,dense:10",
+               "dropout:0.5,flatten,dense:10");
   DYNAMIC_SECTION(arch) {
     stand_in::reset();
     constexpr int kBatch = 3;
@@ -117,6 +116,14 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
       const Stream stream;
       const StepState state{};
       Random random;
+      // As the engine does before it records the step: memory that nobody has written yet would be
+      // a fault here.
+      const DeviceBuffer<float> nothing = upload(std::vector<float>(model.arena_size));
+      const DeviceBuffer<float> ignored(model.arena_size);
+      std::fill_n(training.input(), kBatch * size_t(model.input.size()), 0.0f);
+      std::fill_n(training.dlogits(), kBatch * 10, 0.0f);
+      training.forward(nothing.data(), &state, kBatch, stream);
+      training.backward(ignored.data(), nothing.data(), &state, kBatch, stream);
       for (int step = 0; step < 2; ++step) {
         // Whole numbers, small enough that float32 gets every sum exactly.
         const auto h_weights = random.whole(model.arena_size, -1, 1);
@@ -126,12 +133,14 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
         const DeviceBuffer<float> gradients = upload(std::vector<float>(model.arena_size));
         std::copy(h_input.begin(), h_input.end(), training.input());
         std::copy(h_dlogits.begin(), h_dlogits.end(), training.dlogits());
-        stand_in::set_capturing(true);  // as the engine does: nothing may have to be planned
+        stand_in::set_capturing(true);
         const float* logits = training.forward(weights.data(), &state, kBatch, stream);
         training.backward(gradients.data(), weights.data(), &state, kBatch, stream);
         stand_in::set_capturing(false);
+        stream.synchronize();
         INFO(joined(stand_in::faults()));
         REQUIRE(stand_in::faults().empty());
+        REQUIRE(stand_in::unfinished() == 0);  // the other stream joined this one
         const Step want =
             reference_step(model, widen(h_weights), widen(h_input), widen(h_dlogits), kBatch);
         REQUIRE(inequality(std::vector<float>(logits, logits + kBatch * 10), want.logits,
