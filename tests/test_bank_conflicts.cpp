@@ -54,7 +54,6 @@ class ThreadTile {
 
 #include "kernels/conv2d_pool_forward.cu"
 #include "kernels/conv2d_pool_backward.cu"
-#include "kernels/conv2d_pool_forward.cu"
 #include "kernels/dense.cu"
 #include "kernels/gemm.cuh"
 #include "kernels/sum_rows.cuh"
