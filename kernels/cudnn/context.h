@@ -28,22 +28,14 @@ class Context {
 
   // The handle that launches on `stream`: each stream has its own, since a handle's memory serves
   // one stream at a time.
-  cudnnHandle_t on(cudaStream_t stream) {
-    Owned<cudnnHandle_t>& handle = handles_[stream];
-    if (handle == nullptr) handle = make_cudnn();
-    CUDNN_CHECK(cudnnSetStream(handle.get(), stream));
-    return handle.get();
-  }
+  cudnnHandle_t on(cudaStream_t stream);
 
   // Where plans are made: what runs on it is awaited.
   const Stream& setup() const { return setup_; }
 
   cudnnActivationDescriptor_t relu() const { return relu_.get(); }
   // dx = 0 where !(x > 0), in place: x came out of a ReLU, which is all that its gradient needs.
-  void gate(cudnnHandle_t cudnn, cudnnTensorDescriptor_t shape, float* dx, const float* x) const {
-    CUDNN_CHECK(cudnnActivationBackward(cudnn, relu_.get(), &kOne, shape, x, shape, dx, shape, x,
-                                        &kZero, shape, dx));
-  }
+  void gate(cudnnHandle_t cudnn, cudnnTensorDescriptor_t shape, float* dx, const float* x) const;
 
  private:
   const CudnnOptions options_;

@@ -1,6 +1,7 @@
 // The module's one exported symbol: layers of a model to ops, by kind.
 #include "kernels/cudnn/module.h"
 
+#include "kernels/cudnn/check.h"
 #include "kernels/cudnn/ops.h"
 
 namespace mnist::MNIST_TARGET {
@@ -8,7 +9,7 @@ namespace {
 
 class Library final : public CudnnLibrary {
  public:
-  explicit Library(const CudnnOptions& options) : context_(std::make_shared<Context>(options)) {}
+  explicit Library(const CudnnOptions& options) : context_(make_context(options)) {}
 
   std::unique_ptr<LayerOp> layer_op(const Model& model, int index, int max_batch,
                                     Mode mode) override {

@@ -8,10 +8,14 @@
 #include <string>
 
 #include "host/engine/backend.h"
-#include "kernels/cudnn/context.h"
+#include "kernels/cudnn/module.h"
 #include "kernels/shapes.h"
 
 namespace mnist::MNIST_TARGET {
+
+// Handles of the libraries, shared by all ops.
+class Context;
+std::shared_ptr<Context> make_context(const CudnnOptions& options);
 
 // Where a layer's parameters begin in the arenas, in floats.
 struct Places {

@@ -1,4 +1,5 @@
 // Softmax by cuDNN, in the form that subtracts the largest logit first.
+#include "kernels/cudnn/context.h"
 #include "kernels/cudnn/ops.h"
 
 namespace mnist::MNIST_TARGET {

@@ -6,7 +6,7 @@ namespace {
 
 std::shared_ptr<Context> new_context(const CudnnOptions& options = {}) {
   stand_in::reset();
-  return std::make_shared<Context>(options);
+  return make_context(options);
 }
 
 // One way to build a layer: with bias, with ReLU, with the gate on the way back.

@@ -142,7 +142,6 @@ TEST_CASE("cudnn ops repeat to the bit", "[cudnn]") {
 
 TEST_CASE("cudnn ops outlive their library", "[cudnn]") {
   stand_in::reset();
-  const auto context = std::make_shared<Context>(CudnnOptions{});
   const ConvShape shape = conv_valid(2, 5, 5, 2, 3, {3, 3});
   std::unique_ptr<LayerOp> op;
   {
