@@ -91,7 +91,7 @@ void add_options(Parser& parser, TrainOptions& options) {
                   "Steps of this run for the CUDA profiler, from 0, without B")
       ->type_name("A:B");
   parser.add_flag("--eager", options.eager,
-                  "No CUDA graph: slower, same results; profilers see the layers of every step");
+                  "No CUDA graph: slower, same results; shows profilers each layer");
   add_json_flag(parser, options.json, "One JSON object per epoch, and a summary");
 }
 
