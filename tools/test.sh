@@ -134,7 +134,7 @@ if stage build build; then
   if grep -q '^MNIST_NVTX_INCLUDE_DIR:.*/' build/CMakeCache.txt; then
     stage nvtx nvtx
   else
-    report+=("nvtx      not run: CMake found no nvtx3/nvToolsExt.h (CUDA Toolkit), so there are no ranges")
+    report+=("nvtx      not run: without nvtx3/nvToolsExt.h (CUDA Toolkit) there are no ranges")
   fi
   if [[ $quick == no ]]; then
     stage keras keras

@@ -19,6 +19,7 @@ namespace simt {
 namespace {
 
 Schedule schedule;
+std::atomic<int64_t> launches = 0;
 int wanted_threads = 0;
 
 int available_cores() {
@@ -142,10 +143,6 @@ void set_os_threads(int count) {
 
 int os_threads() {
   return wanted_threads > 0 ? wanted_threads : available_cores();
-}
-
-namespace {
-std::atomic<int64_t> launches = 0;
 }
 
 int64_t launches_run() {

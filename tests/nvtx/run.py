@@ -3,7 +3,8 @@
 
     python3 tests/nvtx/run.py BINARY RECORDER.so [-v]
 
-Runs training of two steps with recorder.cpp's library as the profiler, and compares the trees of ranges.
+Runs training of two steps with recorder.cpp's library as the profiler, and compares the trees of
+ranges.
 """
 import hashlib
 import os
@@ -81,16 +82,16 @@ class Ranges(unittest.TestCase):
         if recorder:
             environment.update(NVTX_INJECTION64_PATH=RECORDER, NVTX_RECORDER_FILE=str(record))
         done = subprocess.run(
-            [BINARY, "train", "--arch", ARCH, "--dataset", "idx", "--data-dir", ".", "--device", "cpu",
-             "--epochs", str(epochs), "--out", out, *options],
-            cwd=self.dir, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=300)
+            [BINARY, "train", "--arch", ARCH, "--dataset", "idx", "--data-dir", ".", "--device",
+             "cpu", "--epochs", str(epochs), "--out", out, *options],
+            cwd=self.dir, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stdout)
         sha = hashlib.sha256((self.dir / out).read_bytes()).hexdigest()
         if not recorder:
             self.assertFalse(record.exists())
             return [], {}, sha
-        self.assertTrue(record.exists(), "the program made no NVTX call: was it built without NVTX?")
+        self.assertTrue(record.exists(), "no NVTX call: was the program built without?")
         return *self.trees(record.read_text()), sha
 
     def trees(self, text):
