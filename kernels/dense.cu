@@ -50,24 +50,29 @@ __global__ void __launch_bounds__(SplitTile::kThreads, 1)
   ThreadTile<4, Tile::kCols, 4> acc;
   MatrixSource::Row rows[4];
   for (int i = 0; i < 4; ++i) rows[i] = x.row(row + i);
+  const bool whole = w.aligned && col + Tile::kCols <= w.cols;
 #pragma unroll 2
   for (int k = slice * 4; k < w.rows; k += Tile::kSlices * 4) {
-    float4 a[4], b[4][2];
+    float4 a[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      a[i] = x.load4(rows[i], k);
-      b[i][0] = w.load4(w.row(k + i), col);
-      b[i][1] = w.load4(w.row(k + i), col + 4);
-    }
+    for (int i = 0; i < 4; ++i) a[i] = x.load4(rows[i], k);
     const float a_columns[4][4] = {{a[0].x, a[1].x, a[2].x, a[3].x},
                                    {a[0].y, a[1].y, a[2].y, a[3].y},
                                    {a[0].z, a[1].z, a[2].z, a[3].z},
                                    {a[0].w, a[1].w, a[2].w, a[3].w}};
+    if (whole && k + 4 <= w.rows) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float b_row[8] = {b[i][0].x, b[i][0].y, b[i][0].z, b[i][0].w,
-                              b[i][1].x, b[i][1].y, b[i][1].z, b[i][1].w};
-      acc.add_product(a_columns[i], b_row);
+      for (int i = 0; i < 4; ++i) {
+        const void* b_row = __builtin_assume_aligned(w.row(k + i) + col, sizeof(float4));
+        acc.add_product(a_columns[i], static_cast<const float*>(b_row));
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float4 b0 = w.load4(w.row(k + i), col), b1 = w.load4(w.row(k + i), col + 4);
+        const float b_row[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};
+        acc.add_product(a_columns[i], b_row);
+      }
     }
   }
 

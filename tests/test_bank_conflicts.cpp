@@ -52,7 +52,6 @@ class ThreadTile {
 
 }  // namespace mnist::bank_conflicts
 
-#include "kernels/conv2d_pool_forward.cu"
 #include "kernels/conv2d_pool_backward.cu"
 #include "kernels/dense.cu"
 #include "kernels/gemm.cuh"

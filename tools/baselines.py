@@ -8,8 +8,8 @@ The recipe: conv 32 3x3, pool 2, conv 64 3x3, pool 2, dense 128, dense 10; batch
 logits; Adam with learning rate 1e-3 and epsilon 1e-7; random images, already on the device. FP32 without
 TF32 unless --tf32. Ways of running the step: PyTorch eager (NCHW and channels_last) and, on a GPU, as one
 CUDA graph with capturable fused Adam; JAX (NHWC) as one jitted function. On a GPU also an epoch's 468 full
-batches out of a data set on the GPU, in JAX as one lax.scan (which XLA runs some 30 times slower than single
-steps on a processor, so it is left out there); and each of PyTorch's operations at the shapes of
+batches out of a data set on the GPU, in JAX as one lax.scan (left out on a processor, where XLA runs it far
+slower than single steps); and each of PyTorch's operations at the shapes of
 `cuda-mnist bench`, as a CUDA graph of launches over several sets of buffers. A framework that is not
 installed is reported as that.
 
@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -164,9 +165,8 @@ class Torch:
         for name, shape, prepare in operation_table(self.torch, self.device):
             try:
                 yield self.operation(name, shape, prepare)
-            except RuntimeError as error:  # one that this version does not have
-                yield {"name": name, "shape": shape, "error": str(error).splitlines()[0],
-                       **self.common}
+            except Exception as error:  # one that this version does not have
+                yield {"name": name, "shape": shape, "error": one_line(error), **self.common}
             self.torch.cuda.empty_cache()
 
     def operation(self, name, shape, prepare):
@@ -194,7 +194,9 @@ class Torch:
 
 
 def operation_table(torch, device):
-    """(our launcher's name, our shape, prepare() -> a call) for the default model at batch 128."""
+    """(our launcher's name, the layer's shape, prepare() -> a call) for the default model, batch 128.
+
+    As ours, the gradients by filters include those by the biases."""
     F = torch.nn.functional
     aten = torch.ops.aten
 
@@ -225,8 +227,41 @@ def operation_table(torch, device):
         yield "conv2d_forward", shape, forward
         if "data" in passes:
             yield "conv2d_backward_data", shape, backward([True, False, False])
-        yield "conv2d_backward_filter", shape, backward([False, True, False])
-        yield "conv2d_backward_filter+bias", shape, backward([False, True, True])
+        yield "conv2d_backward_filter", shape, backward([False, True, True])
+
+    def conv_pool(n, size, c, k, passes):
+        """Convolution, ReLU and 2x2 pooling together, as cuda-mnist fuses them; then all the way back."""
+        shape = f"{n}x{size}x{size}x{c} 3x3x{k}"
+
+        def operands():
+            last = torch.channels_last
+            return (normal(n, c, size, size).relu().to(memory_format=last),
+                    normal(k, c, 3, 3).to(memory_format=last), normal(k))
+
+        def forward():
+            x, w, bias = operands()
+            return lambda: F.max_pool2d(F.relu_(F.conv2d(x, w, bias)), 2, return_indices=True)
+
+        def backward(mask):
+            def prepare():
+                x, w, bias = operands()
+                y = F.relu_(F.conv2d(x, w, bias))
+                pooled, indices = F.max_pool2d(y, 2, return_indices=True)
+                d_pooled = torch.randn_like(pooled)
+
+                def run():
+                    dy = aten.max_pool2d_with_indices_backward(
+                        d_pooled, y, [2, 2], [2, 2], [0, 0], [1, 1], False, indices)
+                    dy = aten.threshold_backward(dy, y, 0)
+                    return aten.convolution_backward(
+                        dy, x, w, [k], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, mask)
+                return run
+            return prepare
+        yield "conv2d_pool_forward", shape, forward
+        if "data" in passes:
+            yield "conv2d_pool_backward_data", shape, backward([True, False, False])
+            yield "conv2d_pool_backward_data+filter", shape, backward([True, True, True])
+        yield "conv2d_pool_backward_filter", shape, backward([False, True, True])
 
     def pool(n, size, c):
         shape = f"{n}x{size}x{size}x{c} 2x2"
@@ -257,7 +292,7 @@ def operation_table(torch, device):
 
         def backward_filter():
             x, dy = normal(n, inputs).relu(), normal(n, outputs)
-            return lambda: x.t() @ dy
+            return lambda: (x.t() @ dy, dy.sum(0))
         yield "dense_forward", shape, forward
         yield "dense_backward_data", shape, backward_data
         yield "dense_backward_filter", shape, backward_filter
@@ -281,6 +316,8 @@ def operation_table(torch, device):
 
     yield from conv(128, 28, 1, 32, ())
     yield from conv(128, 13, 32, 64, ("data",))
+    yield from conv_pool(128, 28, 1, 32, ())
+    yield from conv_pool(128, 13, 32, 64, ("data",))
     yield from pool(128, 26, 32)
     yield from pool(128, 11, 64)
     yield from dense(128, 1600, 128)
@@ -394,14 +431,27 @@ def processor():
     return "processor"
 
 
+def one_line(error):
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def with_rate(row):
     row["images_per_second"] = BATCH / row["median_us"] * 1e6
     return row
 
 
+class Stopped(BaseException):
+    """SIGTERM: a time limit."""
+
+
+def stop(*_):
+    raise Stopped
+
+
 def measure(options):
     report = {"device": None, "threads": options.threads or None, "batch": BATCH, "steps": [],
-              "epochs": [], "operations": [], "missing": {}}
+              "epochs": [], "operations": [], "problems": {}}
+    signal.signal(signal.SIGTERM, stop)
     for name, framework in (("torch", Torch), ("jax", Jax)):
         if name not in options.frameworks:
             continue
@@ -411,10 +461,14 @@ def measure(options):
             bench_rows(bench, report, options)
         except ImportError as error:
             found = error.name is not None and error.name.split(".")[0] == name
-            report["missing"][name] = "not installed" if found else f"cannot be imported: {error}"
-        except (RuntimeError, AssertionError) as error:
-            report["missing"][name] = str(error).strip().splitlines()[0]
-        print(f"{name}: {report['missing'].get(name, 'measured')}", file=sys.stderr)
+            report["problems"][name] = "not installed" if found else f"cannot be imported: {error}"
+        except Exception as error:  # whatever it is, what has been measured is kept
+            report["problems"][name] = one_line(error)
+        except Stopped:
+            report["problems"][name] = "stopped by SIGTERM before the end"
+            break
+        finally:
+            print(f"{name}: {report['problems'].get(name, 'measured')}", file=sys.stderr)
     return report
 
 
@@ -438,7 +492,7 @@ def print_report(report):
     for row in report["operations"]:
         time_text = row.get("error") or f"{row['median_us']:10.2f}{row['min_us']:10.2f}"
         print(f"{row['framework']:<6} {row['name']:<28} {row['shape']:<22} {time_text}")
-    for name, why in report["missing"].items():
+    for name, why in report["problems"].items():
         print(f"{name}: {why}")
 
 
@@ -452,6 +506,10 @@ def ratio(options):
         "cuda-mnist": [options.ratio, "bench", "--device", "cpu", "--filter", "step", "--repeat",
                        str(options.repeat), "--json", *threads]}
     runs = {name: [] for name in commands}
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the machine is not idle (load {load:.1f}): that distorts both, PyTorch more, whose threads "
+              "wait for each other at every operation", file=sys.stderr)
     for number in range(options.rounds):
         for name, command in commands.items():
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -460,7 +518,7 @@ def ratio(options):
             found = json.loads(done.stdout)
             if name == "torch":
                 if not found["steps"]:
-                    sys.exit(f"baselines: torch: {found['missing'].get('torch')}")
+                    sys.exit(f"baselines: torch: {found['problems'].get('torch')}")
                 runs[name].append(min(found["steps"], key=lambda row: row["median_us"]))
             else:
                 runs[name].append(found["step"])
@@ -480,7 +538,8 @@ def ratio(options):
               "ratio_of_minima": least["cuda-mnist"] / least["torch"],
               "torch_way": [row["way"] for row in runs["torch"]],
               "torch_version": runs["torch"][0]["version"], "rounds": options.rounds,
-              "repeats": options.repeat, "threads": options.threads or None, "device": processor()}
+              "repeats": options.repeat, "threads": options.threads or None, "load_before": load,
+              "device": processor()}
     if options.json:
         print(json.dumps(report))
     else:

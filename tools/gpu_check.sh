@@ -223,7 +223,7 @@ stage() {
       [[ -n $reason ]] || reason=$(last_line "$work/$name.out") ;;
   esac
   if [[ $name == baselines && $status == 69 ]]; then
-    verdict='not run'
+    verdict='not run' reason=$(paste -sd ';' "$work/$name.err" | cut -c 1-200)
   fi
   [[ $verdict == ok || $verdict == 'not run' ]] || failed=yes
   record "$name" "$verdict" "$status" \

@@ -203,6 +203,7 @@ BenchTimes TargetBench::time(size_t row, int repeats) {
     launches.push_back(table_[row].prepare(sets.emplace_back(unsigned(sets.size()) + 1)));
     bytes += sets.back().bytes();
   }
+  CUDA_CHECK(cudaDeviceSynchronize());  // filling them does not wait for the device
 
   // Launches of a repeat form one graph, as in training: back to back, without the host.
   BenchTimes times{.bytes = sets.front().bytes(), .launches = 1, .seconds = {}};
