@@ -59,6 +59,7 @@ struct EngineConfig {
   float learning_rate = 0.001f;
   uint64_t seed = 0;       // initial weights, dropout
   bool resident = false;   // upload the training set once instead of streaming batches
+  bool eager = false;      // launch each kernel anew, not a graph of the step: same bits, slower
   int threads = 0;         // cpu target: OS threads; 0 = one per core
   int profile_begin = -1;  // cudaProfilerStart before this step of the run (from 0); -1: never
   int profile_end = -1;    // cudaProfilerStop before this one
@@ -86,7 +87,7 @@ class Engine {
   virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
                               const Metrics& sums, const Progress& progress) = 0;
 
-  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch.
+  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch, and if eager.
   virtual size_t step_nodes() const = 0;
 
   // Loss and accuracy over the validation set, dropout off.

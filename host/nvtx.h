@@ -1,10 +1,10 @@
-// Named ranges for Nsight Systems, in the domain "cuda-mnist"; nothing where the NVTX headers (part
-// of the CUDA Toolkit) are not installed, and next to nothing where no profiler is attached.
+// Named ranges for Nsight Systems, in the domain "cuda-mnist"; nothing where CMake did not find the
+// NVTX headers (part of the CUDA Toolkit), and next to nothing where no profiler is attached. The
+// README lists the names; tests/nvtx holds them to it.
 #pragma once
 
-#if __has_include(<nvtx3/nvToolsExt.h>)
+#ifdef MNIST_HAVE_NVTX
 #include <nvtx3/nvToolsExt.h>
-#define MNIST_HAVE_NVTX 1
 #endif
 
 namespace mnist {

@@ -53,6 +53,7 @@ class ThreadTile {
 }  // namespace mnist::bank_conflicts
 
 #include "kernels/conv2d_pool_backward.cu"
+#include "kernels/conv2d_pool_forward.cu"
 #include "kernels/dense.cu"
 #include "kernels/gemm.cuh"
 #include "kernels/sum_rows.cuh"

@@ -10,6 +10,10 @@
 #include <tuple>
 #include <vector>
 
+#ifdef MNIST_SIMT
+#include <cuda_profiler_api.h>
+#endif
+
 #include "host/engine/factory.h"
 #include "host/error.h"
 #include "host/model.h"
@@ -119,14 +123,16 @@ TEST_CASE("engine: learns, and counts every sample once", "[engine]") {
   CHECK(run.validation.accuracy() > 0.9);
 }
 
-TEST_CASE("engine: a run repeats bit for bit, streamed or resident", "[engine]") {
+TEST_CASE("engine: a run repeats bit for bit, streamed, resident or eager", "[engine]") {
   const Model model = parse_arch(kSmallArch);
   const StripeData data(777);
   const EngineConfig config{.batch_size = 50, .seed = 9};
   const Run first = train(model, config, data, 2);
   EngineConfig resident = config;
   resident.resident = true;
-  for (const EngineConfig& other : {config, resident}) {
+  EngineConfig eager = config;
+  eager.eager = true;
+  for (const EngineConfig& other : {config, resident, eager}) {
     const Run second = train(model, other, data, 2);
     CHECK(same_bits(first.state, second.state));
     CHECK(first.epochs[1].loss_sum == second.epochs[1].loss_sum);
@@ -152,6 +158,50 @@ TEST_CASE("engine: the number of OS threads and their order change no bit", "[en
   }
   simt::set_thread_order(simt::ThreadOrder::kAscending);
   simt::set_os_threads(0);
+}
+
+TEST_CASE("engine: the profiler is on for the steps asked for", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(160);
+  const auto order = shuffled(160, 0);
+  const struct {
+    int begin, end, epochs, switches;
+  } cases[] = {
+      {3, 5, 1, 2},   {0, 1, 1, 2},  {0, 10, 2, 2},  // up to the end of an epoch
+      {10, 11, 2, 2},                                // from the begin of another
+      {8, 12, 2, 2},  {9, 40, 1, 1}, {-1, -1, 1, 0},
+  };
+  for (const bool eager : {false, true}) {
+    for (const auto& c : cases) {
+      INFO("eager " << eager << ", steps " << c.begin << ":" << c.end);
+      auto engine = make_engine(model, {.batch_size = 16,
+                                        .seed = 1,
+                                        .eager = eager,
+                                        .profile_begin = c.begin,
+                                        .profile_end = c.end});
+      engine->initialize();
+      engine->set_training_set(data.samples());
+      engine->set_validation_set(data.samples());
+      const int switches = simt::profiler_switches;
+      std::vector<int64_t> begin_of_epoch;
+      int64_t launches = 0;  // in a step
+      for (int epoch = 0; epoch < c.epochs; ++epoch) {
+        begin_of_epoch.push_back(simt::launches_run());
+        engine->train_epoch(order, 0, {}, nullptr);
+        launches = (simt::launches_run() - begin_of_epoch.back()) / 10;
+        engine->evaluate();
+      }
+      REQUIRE(launches > 5);
+      CHECK((engine->step_nodes() == 0) == eager);
+      CHECK(simt::profiler_switches - switches == c.switches);
+      const auto launches_before = [&](int epoch, int step) {
+        return begin_of_epoch[size_t(epoch)] + launches * (step - 10 * epoch);
+      };
+      if (c.switches > 0) CHECK(simt::profiled_from == launches_before(c.begin / 10, c.begin));
+      // The end of an epoch, not the begin of the next: validation is not in the range.
+      if (c.switches > 1) CHECK(simt::profiled_to == launches_before((c.end - 1) / 10, c.end));
+    }
+  }
 }
 
 TEST_CASE("engine: every failing allocation is reported, and nothing leaks", "[engine]") {

@@ -8,6 +8,7 @@
 #         unit      C++ tests on the cpu target
 #         gpu       the same tests on the GPU, where nvidia-smi lists one
 #         cli       the program end to end
+#         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # --quick leaves out keras and sanitize. Logs: build/test-logs. MNIST comes from CUDA_MNIST_DATA_DIR
@@ -26,7 +27,7 @@ while (($#)); do
   esac
   shift
 done
-if [[ ! " build unit gpu cli keras sanitize " == *" ${only:-build} "* ]]; then
+if [[ ! " build unit gpu cli nvtx keras sanitize " == *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
 fi
@@ -90,6 +91,8 @@ gpu() {
 
 cli() { /usr/bin/python3 tests/cli/run.py build/cuda-mnist; }
 
+nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder.so; }
+
 keras() {
   local packages=(keras==3.15.1 jax==0.10.2 h5py==3.16.0 numpy==2.4.6) python=build/venv/bin/python
   if [[ "${packages[*]}" != "$(cat build/venv/installed 2> /dev/null)" ]]; then
@@ -128,6 +131,11 @@ if stage build build; then
     report+=("gpu       not run: nvidia-smi lists no GPU; on a machine with one: build/tests_cuda")
   fi
   stage cli cli
+  if grep -q '^MNIST_NVTX_INCLUDE_DIR:.*/' build/CMakeCache.txt; then
+    stage nvtx nvtx
+  else
+    report+=("nvtx      not run: without nvtx3/nvToolsExt.h (CUDA Toolkit) there are no ranges")
+  fi
   if [[ $quick == no ]]; then
     stage keras keras
     stage sanitize sanitize

@@ -42,6 +42,7 @@ struct TrainOptions {
   std::string streaming = "stream";
   int threads = 0;
   std::string profile_steps;
+  bool eager = false;
   bool json = false;
 };
 
@@ -89,6 +90,8 @@ void add_options(Parser& parser, TrainOptions& options) {
       .add_option("--profile-steps", options.profile_steps,
                   "Steps of this run for the CUDA profiler, from 0, without B")
       ->type_name("A:B");
+  parser.add_flag("--eager", options.eager,
+                  "No CUDA graph: slower, same results; shows profilers each layer");
   add_json_flag(parser, options.json, "One JSON object per epoch, and a summary");
 }
 
@@ -365,6 +368,7 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   config.seed = start.state.seed;
   config.resident = options.streaming == "resident";
   config.threads = options.threads;
+  config.eager = options.eager;
   config.profile_begin = profile.begin;
   config.profile_end = profile.end;
   const std::unique_ptr<Engine> engine = make_engine(target, start.model, config);

@@ -97,7 +97,7 @@ class TargetEngine final : public Engine {
 
  private:
   void enqueue_step();
-  void profile(int64_t step);
+  void profile();
   void set_state(int64_t iteration, float learning_rate);
   Network& training();
   Network& inference();
@@ -125,6 +125,7 @@ class TargetEngine final : public Engine {
   DeviceBuffer<int32_t> permutation_;
   Graph step_;
   int64_t steps_run_ = 0;
+  bool profiling_ = false;
 
   int64_t validation_count_ = 0;
   DeviceBuffer<uint8_t> validation_images_, validation_labels_;
@@ -154,6 +155,7 @@ Network& TargetEngine::training() {
     loss_workspace_ =
         DeviceBuffer<float>(softmax_xent_workspace(std::max(config_.batch_size, kEvaluationBatch)));
     if (config_.backend != BackendKind::kNative) {
+      const NvtxRange range("warm-up");
       // Libraries load code and allocate memory when first called, which a stream that records a
       // graph does not allow. What this computes is overwritten by the first step.
       training_->forward(weights_.data(), state_.device(), config_.batch_size, compute_);
@@ -263,32 +265,35 @@ void TargetEngine::enqueue_step() {
   const StepState* state = state_.device();
   BatchShape shape{.batch = batch, .pixels = pixels_, .source_rows = 0, .scale = kPixelScale};
   if (config_.resident) {
+    const NvtxRange phase("data");
     shape.source_rows = int(training_samples_.count);
     normalize(network.input(), batch_labels_.data(), resident_images_.data(),
               resident_labels_.data(), permutation_.data(), state, shape, compute_);
   } else {
+    const NvtxRange phase("data");
     shape.source_rows = stream_->rows();
     normalize(network.input(), batch_labels_.data(), stream_->images(), stream_->labels(), nullptr,
               state, shape, compute_);
   }
   const float* logits = network.forward(weights_.data(), state, batch, compute_);
-  softmax_xent(network.dlogits(), metrics_.device(), loss_workspace_.data(), logits,
-               batch_labels_.data(), state, batch, model_.classes(), compute_);
+  {
+    const NvtxRange phase("loss");
+    softmax_xent(network.dlogits(), metrics_.device(), loss_workspace_.data(), logits,
+                 batch_labels_.data(), state, batch, model_.classes(), compute_);
+  }
   network.backward(gradients_.data(), weights_.data(), state, batch, compute_);
-  const NvtxRange range("adam");
+  const NvtxRange phase("optimizer");
   adam(weights_.data(), m_.data(), v_.data(), gradients_.data(), state_.device(), kAdam,
        model_.arena_size, compute_);
 }
 
-void TargetEngine::profile(int64_t step) {
-  if (step == config_.profile_begin) {
-    compute_.synchronize();
-    CUDA_CHECK(cudaProfilerStart());
-  }
-  if (step == config_.profile_end) {
-    compute_.synchronize();
-    CUDA_CHECK(cudaProfilerStop());
-  }
+// Between two steps: switches the profiler on or off if the next one wants it so.
+void TargetEngine::profile() {
+  const bool wanted = steps_run_ >= config_.profile_begin && steps_run_ < config_.profile_end;
+  if (wanted == profiling_) return;
+  compute_.synchronize();
+  CUDA_CHECK(wanted ? cudaProfilerStart() : cudaProfilerStop());
+  profiling_ = wanted;
 }
 
 Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_batch,
@@ -297,7 +302,10 @@ Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_
     throw Error(ExitCode::kInternal, "the epoch's order does not cover the training set");
   const NvtxRange epoch("epoch");
   training();
-  if (!step_) step_ = Graph::capture(compute_, [this] { enqueue_step(); });
+  if (!config_.eager && !step_) {
+    const NvtxRange range("capture");
+    step_ = Graph::capture(compute_, [this] { enqueue_step(); });
+  }
 
   state_.download(compute_);
   compute_.synchronize();
@@ -321,15 +329,22 @@ Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_
     const int64_t end = std::min(batches, (begin / kStride + 1) * kStride);
     const auto place = size_t(begin / kStride % BatchStream::kChunks);
     if (begin - first_batch >= BatchStream::kChunks * kStride) {
+      const NvtxRange range("wait");
       taken[place].synchronize();
       stop = progress && !progress(to_metrics(snapshots[place]));
       if (stop) break;
     }
-    if (stream_) stream_->send(order, begin, end, compute_);
-    for (int64_t batch = begin; batch < end; ++batch) {
+    if (stream_) {
+      const NvtxRange range("send");
+      stream_->send(order, begin, end, compute_);
+    }
+    for (int64_t batch = begin; batch < end; ++batch, ++steps_run_) {
+      profile();
       const NvtxRange step("step");
-      profile(steps_run_++);
-      step_.launch(compute_);
+      if (config_.eager)
+        enqueue_step();
+      else
+        step_.launch(compute_);
     }
     if (stream_) stream_->release(begin, compute_);
     CUDA_CHECK(cudaMemcpyAsync(&snapshots[place], metrics_.device(), sizeof(MetricSums),
@@ -338,8 +353,11 @@ Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_
     begin = end;
   }
   metrics_.download(compute_);
-  compute_.synchronize();
-  profile(steps_run_);
+  {
+    const NvtxRange range("wait");
+    compute_.synchronize();
+  }
+  if (profiling_) profile();  // no validation in a range that ends with the epoch
   const Metrics result = to_metrics(metrics_.host());
   if (progress && !stop) progress(result);
   return result;
@@ -354,9 +372,13 @@ Metrics TargetEngine::evaluate() {
   for (int64_t first = 0; first < validation_count_; first += kEvaluationBatch) {
     const int n = int(std::min<int64_t>(kEvaluationBatch, validation_count_ - first));
     const BatchShape shape{.batch = n, .pixels = pixels_, .source_rows = n, .scale = kPixelScale};
-    normalize(network.input(), nullptr, validation_images_.data() + first * pixels_, nullptr,
-              nullptr, nullptr, shape, compute_);
+    {
+      const NvtxRange phase("data");
+      normalize(network.input(), nullptr, validation_images_.data() + first * pixels_, nullptr,
+                nullptr, nullptr, shape, compute_);
+    }
     const float* logits = network.forward(weights_.data(), nullptr, n, compute_);
+    const NvtxRange phase("loss");
     softmax_xent(nullptr, metrics_.device(), loss_workspace_.data(), logits,
                  validation_labels_.data() + first, nullptr, n, model_.classes(), compute_);
   }

@@ -29,6 +29,7 @@ Network::Network(Backend& backend, const Model& model, int max_batch, Mode mode,
 
 const float* Network::forward(const float* weights, const StepState* state, int n,
                               cudaStream_t stream) {
+  const NvtxRange phase("forward");
   for (size_t i = 0; i < ops_.size(); ++i) {
     const NvtxRange range((ops_[i]->name + " forward").c_str());
     ops_[i]->load_weights(weights, stream);
@@ -39,6 +40,7 @@ const float* Network::forward(const float* weights, const StepState* state, int 
 
 void Network::backward(float* gradients, const float* weights, const StepState* state, int n,
                        cudaStream_t stream) {
+  const NvtxRange phase("backward");
   bool forked = false;
   // What comes before the first layer with parameters needs no gradient.
   for (size_t i = ops_.size(); i-- > first_with_parameters_;) {

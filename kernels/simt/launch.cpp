@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/simt/cuda_profiler_api.h"
 #include "kernels/simt/scheduler.h"
 
 namespace simt {
@@ -18,6 +19,7 @@ namespace simt {
 namespace {
 
 Schedule schedule;
+std::atomic<int64_t> launches = 0;
 int wanted_threads = 0;
 
 int available_cores() {
@@ -143,7 +145,12 @@ int os_threads() {
   return wanted_threads > 0 ? wanted_threads : available_cores();
 }
 
+int64_t launches_run() {
+  return launches;
+}
+
 void run_grid(const Launch& launch) {
+  ++launches;
   // Owned by the first launch's thread of execution, and gone before static destructors of others
   // could need it: launches happen under the runtime's lock.
   static Pool pool;
