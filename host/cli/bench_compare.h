@@ -1,0 +1,20 @@
+// `bench --compare`: the native backend beside cuDNN and cuBLAS.
+#pragma once
+
+#include <string>
+
+#include "host/cli/output.h"
+#include "host/engine.h"
+
+namespace mnist::cli {
+
+struct CompareOptions {
+  std::string filter;
+  std::string plot;  // an SVG file to write; empty: none
+  int repeats = 30, threads = 0;
+  bool json = false;
+};
+
+void compare_backends(Target target, const CompareOptions& options, Results& results);
+
+}  // namespace mnist::cli
