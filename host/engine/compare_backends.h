@@ -13,9 +13,9 @@ struct CheckCase {
   Operation operation;
   std::vector<int> batches;  // each at most operation.batch
 };
-// Every kind of operation: the default model's shapes, both paddings, strides, channels on and off
-// the edges of tiles; full, short and single batches.
-std::vector<CheckCase> check_cases();
+// Every kind of operation: the default model's shapes at the given batch, both paddings, strides,
+// channels on and off the edges of tiles; full, short and single batches.
+std::vector<CheckCase> check_cases(int model_batch);
 
 // Values for one batch, the same in every run: no two values of x are equal, so that a pooling has
 // one winner. dy [output] is that behind a ReLU where the operation ends in one; for a pair it is
@@ -49,6 +49,7 @@ class HostOperation {
 
 // Magnitudes (host/check_backends.h) are those that the native backend computes from absolute
 // values.
-std::vector<OperationDifference> compare_backends(Backend& native, Backend& other);
+std::vector<OperationDifference> compare_backends(Backend& native, Backend& other,
+                                                  const std::vector<CheckCase>& cases);
 
 }  // namespace mnist::MNIST_TARGET
