@@ -15,6 +15,7 @@ struct OperationDifference {
   std::string name;    // "conv2d_backward_data"
   std::string shape;   // "128x13x13x32 conv:64x3", over batches up to the first number
   double largest = 0;  // over all elements and batches; infinite where something is not finite
+  std::string error;   // why the other backend could not run it at all; `largest` is infinite then
 };
 
 inline constexpr double kBackendTolerance = 1e-5;

@@ -2,7 +2,9 @@
 // what compare_backends() makes of backends that agree and of one that does not.
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -254,6 +256,34 @@ TEST_CASE("the comparison finds the pass that is wrong", "[backends]") {
   }
 }
 
+TEST_CASE("what a backend cannot run is reported, and the rest compared", "[backends]") {
+  class NoPooling final : public Backend {
+   public:
+    std::vector<std::unique_ptr<LayerOp>> layer_ops(const Model& model, int max_batch, Mode mode,
+                                                    uint64_t seed) override {
+      for (const Layer& layer : model.layers)
+        if (layer.kind == LayerKind::kMaxPool2D) throw std::runtime_error("no pooling here");
+      return native_->layer_ops(model, max_batch, mode, seed);
+    }
+    void softmax(float* probabilities, const float* logits, int n, int classes,
+                 cudaStream_t stream) override {
+      native_->softmax(probabilities, logits, n, classes, stream);
+    }
+
+   private:
+    const std::unique_ptr<Backend> native_ = make_native_backend();
+  } other;
+  const auto native = make_native_backend();
+  const std::vector<CheckCase> cases{{make_operation(2, {4, 4, 1}, "pool:2"), {2}},
+                                     {make_operation(2, {1, 1, 4}, "dense:3"), {2}}};
+  const auto differences = compare_backends(*native, other, cases);
+  REQUIRE(differences.size() == 4);
+  REQUIRE(differences[0].name == "maxpool2d");
+  REQUIRE(differences[0].error == "no pooling here");
+  REQUIRE_FALSE(agrees(differences[0]));
+  for (size_t i = 1; i < 4; ++i) REQUIRE(agrees(differences[i]));
+}
+
 #ifndef MNIST_SIMT
 
 TEST_CASE("operations of the cudnn backend", "[backends]") {
@@ -269,7 +299,7 @@ TEST_CASE("operations of the cudnn backend", "[backends]") {
   SECTION("against the native backend") {
     for (const OperationDifference& d :
          compare_backends(*native, *cudnn, check_cases(kModelBatch))) {
-      INFO(d.name << " " << d.shape << " differs by " << d.largest);
+      INFO(d.name << " " << d.shape << " differs by " << d.largest << " " << d.error);
       REQUIRE(agrees(d));
     }
   }

@@ -88,10 +88,7 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const Target target = choose_target(device);
-  if (compare) {
-    compare_backends(target, options, results);
-    return ExitCode::kOk;
-  }
+  if (compare) return compare_backends(target, options, results);
   const int repeats = options.repeats, threads = options.threads;
   const bool json = options.json;
   const auto bench = make_kernel_bench(target, plain, threads);

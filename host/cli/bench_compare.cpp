@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "host/atomic_file.h"
@@ -108,7 +109,7 @@ struct Job {
 
 }  // namespace
 
-void compare_backends(Target target, const CompareOptions& options, Results& results) {
+ExitCode compare_backends(Target target, const CompareOptions& options, Results& results) {
   if (!options.plot.empty()) check_writable(options.plot);
   const std::string alone =
       target == Target::kCpu ? "cuDNN runs on a GPU only" : cudnn_unavailable_reason();
@@ -152,6 +153,7 @@ void compare_backends(Target target, const CompareOptions& options, Results& res
     results.text(text + table.head());
   }
 
+  ExitCode code = ExitCode::kOk;
   std::vector<Pair> operations, runs;
   StatusLine status;
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -161,7 +163,15 @@ void compare_backends(Target target, const CompareOptions& options, Results& res
       status.draw(text, static_cast<int>(text.size()));
     }
     Pair pair{measured(row, jobs[i].native()), {}, 0};
-    if (jobs[i].rival) pair.rival = measured(row, jobs[i].rival());
+    if (rival) {
+      try {
+        pair.rival = measured(row, jobs[i].rival());
+      } catch (const std::runtime_error& error) {  // a library may lack what an operation needs
+        status.end();
+        message(fmt::format("cuda-mnist: cudnn, {} {}: {}", row.name, row.shape, error.what()));
+        code = ExitCode::kInternal;
+      }
+    }
     pair.floor = floor_share(pair.native, peak);
     if (!options.json) results.text(table.line(pair));
     const bool run = row.name == step_row().name || row.name == epoch_row().name;
@@ -185,10 +195,10 @@ void compare_backends(Target target, const CompareOptions& options, Results& res
                       {"epoch", epoch},
                       {"geometric_mean", number(mean)}});
   } else if (mean) {
-    results.text(fmt::format("\nGeometric mean of native/cudnn over {}: {:.3f}\n",
-                             counted(int64_t(operations.size()), "operation"), *mean));
+    results.text(
+        fmt::format("\nGeometric mean of native/cudnn over the operations: {:.3f}\n", *mean));
   }
-  if (options.plot.empty()) return;
+  if (options.plot.empty()) return code;
 
   Plot plot;
   plot.title =
@@ -201,6 +211,7 @@ void compare_backends(Target target, const CompareOptions& options, Results& res
                            pair.native.median * kMicroseconds, microseconds(pair.rival)});
   const std::string svg = draw_svg(plot);
   write_file_atomically(options.plot, std::as_bytes(std::span(svg)));
+  return code;
 }
 
 }  // namespace mnist::cli

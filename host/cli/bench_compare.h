@@ -5,6 +5,7 @@
 
 #include "host/cli/output.h"
 #include "host/engine.h"
+#include "host/error.h"
 
 namespace mnist::cli {
 
@@ -15,6 +16,7 @@ struct CompareOptions {
   bool json = false;
 };
 
-void compare_backends(Target target, const CompareOptions& options, Results& results);
+// kInternal if the rival could not run every row; the others are reported all the same.
+ExitCode compare_backends(Target target, const CompareOptions& options, Results& results);
 
 }  // namespace mnist::cli

@@ -27,11 +27,13 @@ ExitCode run_check_backends(int argc, char** argv, Results& results) {
   const DeviceInfo device = device_info(Target::kCuda);
   if (json) {
     Json operations = Json::array();
-    for (const OperationDifference& d : differences)  // an infinite one becomes null
+    for (const OperationDifference& d : differences) {  // an infinite one becomes null
       operations.push_back({{"name", d.name},
                             {"shape", d.shape},
                             {"largest_difference", d.largest},
                             {"pass", agrees(d)}});
+      if (!d.error.empty()) operations.back()["error"] = d.error;
+    }
     results.json(Json{{"device", device.name},
                       {"architecture", device.architecture},
                       {"cudnn", cudnn_versions()},
@@ -51,7 +53,7 @@ ExitCode run_check_backends(int argc, char** argv, Results& results) {
         "shape", shape);
     for (const OperationDifference& d : differences)
       text += fmt::format("{:<{}}  {:<{}}  {:10.2e}  {}\n", d.name, name, d.shape, shape, d.largest,
-                          agrees(d) ? "PASS" : "FAIL");
+                          agrees(d) ? "PASS" : "FAIL", d.error.empty() ? "" : ": " + d.error);
     results.text(text);
   }
   if (failed == 0) return ExitCode::kOk;
