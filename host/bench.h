@@ -1,5 +1,6 @@
-// Timings: every launcher of kernels.h on its own, and the whole training step. Plain C++; the
-// kernels' part is implemented once per target, in engine/.
+// Timings: every launcher of kernels.h on its own, the operations of both backends, the whole
+// training step and an epoch. Plain C++; the kernels' part is implemented once per target, in
+// engine/.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +14,9 @@ namespace mnist {
 
 // What one row of the benchmark does.
 struct BenchRow {
-  std::string name;     // the launcher, without namespace and `_naive`; or "step"
-  std::string shape;    // "128x13x13x32 3x3x64"
-  std::string backend;  // "native"; "plain": the launcher's `_naive` twin
+  std::string name;     // the launcher, without namespace and `_naive`; or "step", "epoch"
+  std::string shape;    // "128x13x13x32 3x3x64"; in a comparison "128x13x13x32 conv:64x3"
+  std::string backend;  // "native", "cudnn"; "plain": the launcher's `_naive` twin
   double flops = 0;     // a multiplication with an addition counts as two; 0: not counted
 };
 
@@ -45,9 +46,33 @@ class KernelBench {
 // the target cannot be used.
 std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool plain, int threads);
 
+// The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
+// of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters that
+// lie as their backend wants them. Throws Error(kUnavailable) where a target or backend cannot be
+// used.
+std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
+
+// Floating-point operations of a layer's forward pass on one sample.
+inline double forward_flops(const Layer& layer) {
+  const auto outputs = double(layer.output.size());
+  switch (layer.kind) {
+    case LayerKind::kConv2D:
+      return 2 * outputs * layer.window_h * layer.window_w * layer.input.c;
+    case LayerKind::kDense:
+      return 2 * outputs * double(layer.input.size());
+    default:
+      return 0;
+  }
+}
+
 // The training step of the default model at batch 128, as `train` runs it: batches streamed from
 // the host, the captured graph replayed. A launch is a step.
-BenchRow step_row();
-BenchTimes time_step(Target target, int repeats, int threads);
+BenchRow step_row(BackendKind backend = BackendKind::kNative);
+BenchTimes time_step(Target target, BackendKind backend, int repeats, int threads);
+
+// An epoch as `train` runs it: 60,000 images in steps of 128, then 10,000 for validation. At least
+// one, at most `repeats`, no new one after ten seconds.
+BenchRow epoch_row(BackendKind backend = BackendKind::kNative);
+BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads);
 
 }  // namespace mnist

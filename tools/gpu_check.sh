@@ -6,7 +6,7 @@
 #   tools/gpu_check.sh [--bin DIR] [--data-dir DIR] [--out FILE] [--quick | --full] [--python PROGRAM]
 #                      [--seconds N] [--commit TEXT]
 #
-# --bin DIR     takes cuda-mnist and tests_cuda from there, and libraries they need from DIR/lib;
+# --bin DIR     takes cuda-mnist, its module and tests_cuda from there, and libraries they need from DIR/lib;
 #               without it both are built, for this GPU, in build/gpu-check
 # --data-dir    MNIST's files for the 100 epochs; without them the synthetic digits are trained on
 # --out FILE    instead of tools/results/GPU-DATE.json
@@ -17,7 +17,8 @@
 # --python      the Python that has PyTorch or JAX, for their baselines [python3]
 # --commit      what to call the sources where there is no git repository
 #
-# Stages: build, tests, bench, train, memcheck, initcheck, synccheck, racecheck, baselines. Exit
+# Stages: build, tests, bench, train, backends, compare, train-cudnn (these three where the cuDNN
+# module is), memcheck, initcheck, synccheck, racecheck, baselines. Exit
 # status 0: none failed; 1: some did; 2: usage; 69: no usable GPU.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -135,12 +136,12 @@ def result_of(name, text, errors):
     if name.endswith("check"):
         summaries = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY: .*)$", text + errors, re.M)
         return {"summary": summaries, "tests": tests_of(text)}
-    if name == "train":
+    if name in ("train", "train-cudnn"):
         lines = objects(text)
         epochs = [line for line in lines if "epoch" in line and "val_accuracy" in line]
         rest = [line for line in lines if line not in epochs]
         return {"summary": rest[-1] if rest else None, "epochs": epochs}
-    if name in ("bench", "baselines"):
+    if name in ("bench", "compare", "backends", "baselines"):
         return (objects(text) or [None])[-1]
     return None
 
@@ -196,7 +197,7 @@ END
 record() {
   local IFS=$'\t'
   printf '%s\n' "$*" >> "$work/stages"
-  printf '%-10s %-9s %6s s  %s\n' "$1" "$2" "$4" "$7"
+  printf '%-12s %-9s %6s s  %s\n' "$1" "$2" "$4" "$7"
   write_results || { echo "gpu_check: cannot write $out" >&2 && exit 74; }
 }
 
@@ -265,6 +266,14 @@ if [[ -x $program ]]; then
   [[ -n $data ]] && digits=(--dataset mnist --data-dir "$data")
   stage train 60 "$program" train --device cuda --epochs "$epochs" --seed 1 "${digits[@]}" --json \
     --out "$work/mnist.h5" --log "$work/training_log.csv"
+  if [[ -f $bin/cuda-mnist-cudnn.so ]]; then
+    stage backends 30 "$program" check-backends --json
+    stage compare 60 "$program" bench --compare --device cuda --repeat "$repeat" --json
+    stage train-cudnn 30 "$program" train --device cuda --backend cudnn --epochs 5 --seed 1 \
+      "${digits[@]}" --json --out "$work/cudnn.h5" --log "$work/cudnn_log.csv"
+  else
+    for name in backends compare train-cudnn; do missing "$name" "there is no cuda-mnist-cudnn.so"; done
+  fi
 else
   for name in bench train; do missing "$name" "there is no $program"; done
   failed=yes

@@ -24,11 +24,12 @@ struct Command {
   ExitCode (*run)(int argc, char** argv, Results& results);
 };
 
-constexpr std::array<Command, 7> kCommands{{
+constexpr std::array<Command, 8> kCommands{{
     {"train", "train a model, validating after every epoch", run_train},
     {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
     {"predict", "recognise the digit in image files", run_predict},
     {"bench", "time every kernel and the training step", run_bench},
+    {"check-backends", "compare the results of both backends", run_check_backends},
     {"data", "fetch, verify or locate a data set", run_data},
     {"doctor", "what works on this machine, and what to do about the rest", run_doctor},
     {"inspect", "what is in a model file", run_inspect},
@@ -47,7 +48,7 @@ std::string help_text() {
       "\n"
       "Commands:\n";
   for (const Command& command : kCommands) {
-    text += fmt::format("  {:<10}{}\n", command.name, command.purpose);
+    text += fmt::format("  {:<16}{}\n", command.name, command.purpose);
   }
   text +=
       "\n"
@@ -82,8 +83,8 @@ const Command* find_command(const std::string& name) {
 ExitCode dispatch(int argc, char** argv, Results& results) {
   if (argc < 2) {
     message(
-        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, bench, data, "
-        "doctor, inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
+        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, bench, "
+        "check-backends, data, doctor, inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
     return ExitCode::kUsage;
   }
   std::vector<char*> arguments(argv, argv + argc);

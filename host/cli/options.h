@@ -19,6 +19,7 @@ ExitCode run_train(int argc, char** argv, Results& results);
 ExitCode run_evaluate(int argc, char** argv, Results& results);
 ExitCode run_predict(int argc, char** argv, Results& results);
 ExitCode run_bench(int argc, char** argv, Results& results);
+ExitCode run_check_backends(int argc, char** argv, Results& results);
 ExitCode run_data(int argc, char** argv, Results& results);
 ExitCode run_doctor(int argc, char** argv, Results& results);
 ExitCode run_inspect(int argc, char** argv, Results& results);

@@ -1,4 +1,5 @@
-// The kernels' benchmark: what a row is made of. The rows themselves: bench_table.cpp.
+// The kernels' benchmark: what a row is made of. The rows themselves: bench_table.cpp, and
+// comparison.cpp for those of both backends.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -60,5 +61,6 @@ struct TableRow {
   std::function<Launch(Operands&)> prepare;  // the launch on one set of buffers
 };
 std::vector<TableRow> bench_table(bool plain);
+std::vector<TableRow> comparison_table(bool with_cudnn);  // comparison.cpp
 
 }  // namespace mnist::MNIST_TARGET

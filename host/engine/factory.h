@@ -1,10 +1,12 @@
-// The two targets' implementations of host/engine.h and host/bench.h.
+// The two targets' implementations of host/engine.h, host/bench.h and host/check_backends.h.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "host/bench.h"
+#include "host/check_backends.h"
 #include "host/engine.h"
 
 #define MNIST_DECLARE_TARGET(target)                                                   \
@@ -13,13 +15,16 @@
   DeviceInfo device_info();                                                            \
   std::unique_ptr<Engine> make_engine(const Model& model, const EngineConfig& config); \
   std::unique_ptr<KernelBench> make_kernel_bench(bool plain, int threads);             \
+  std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads);    \
   }
 
 MNIST_DECLARE_TARGET(cpu)
 MNIST_DECLARE_TARGET(cuda)
 
 namespace mnist::cuda {
-std::string cudnn_versions();  // of host/cudnn.h; where the build has the cudnn backend
-}
+// Where the build has the cudnn backend:
+std::string cudnn_versions();                       // of host/cudnn.h
+std::vector<OperationDifference> check_backends();  // of host/check_backends.h
+}  // namespace mnist::cuda
 
 #undef MNIST_DECLARE_TARGET

@@ -89,6 +89,13 @@ struct Parameters {
   const Parameter* bias;
 };
 
+// For any batch of up to shape.n: a smaller one may be cut into more slices.
+DeviceBuffer<float> filter_workspace(size_t (*floats)(const ConvShape&), ConvShape shape) {
+  size_t most = 0;
+  for (; shape.n > 0; --shape.n) most = std::max(most, floats(shape));
+  return DeviceBuffer<float>(most);
+}
+
 class ConvOp final : public LayerOp {
  public:
   ConvOp(const Model& model, int layer, const Extents& extents, int max_batch, Mode mode)
@@ -97,7 +104,7 @@ class ConvOp final : public LayerOp {
         parameters_(model, layer),
         shape_(conv_shape(model.layers[size_t(layer)], extents, max_batch)) {
     if (mode == Mode::kTraining)
-      workspace_ = DeviceBuffer<float>(conv2d_backward_filter_workspace(shape_));
+      workspace_ = filter_workspace(conv2d_backward_filter_workspace, shape_);
   }
 
   void forward(float* y, const float* x, const float* weights, const StepState*, int n,
@@ -139,7 +146,7 @@ class ConvPoolOp final : public LayerOp {
         shape_(conv) {
     if (mode == Mode::kInference) return;
     argmax_ = DeviceBuffer<uint8_t>(conv.output_size() / 4);
-    workspace_ = DeviceBuffer<float>(conv2d_pool_backward_filter_workspace(conv));
+    workspace_ = filter_workspace(conv2d_pool_backward_filter_workspace, conv);
   }
 
   void forward(float* y, const float* x, const float* weights, const StepState*, int n,

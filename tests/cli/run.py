@@ -30,6 +30,7 @@ import tempfile
 import termios
 import time
 import unittest
+from xml.etree import ElementTree
 
 BINARY = None
 DATA_DIR = None
@@ -132,7 +133,8 @@ class Help(Case):
     def test_help_and_version(self):
         help_text = self.run_cli("--help").stdout
         self.assertIn("Examples:", help_text.split("Commands:")[0])
-        for command in ["train", "evaluate", "predict", "bench", "data", "doctor", "inspect"]:
+        for command in ["train", "evaluate", "predict", "bench", "check-backends", "data", "doctor",
+                        "inspect"]:
             self.assertIn(f"\n  {command}", help_text)
             own = self.run_cli(command, "--help").stdout
             self.assertLess(own.index("Examples:"), own.index("Options:"))
@@ -195,6 +197,10 @@ class Help(Case):
             (["bench", "--device", "cpu", "--filter", "conv3d"], "'conv3d'.*conv2d_forward.*step"),
             (["bench", "--repeat", "0"], "--repeat"),
             (["bench", "--repeat", "many"], "--repeat"),
+            (["bench", "--plot", "bench.svg"], "--plot.*--compare"),
+            (["bench", "--compare", "--plain"], "--plain.*--compare"),
+            (["bench", "--device", "cpu", "--compare", "--filter", "conv3d"],
+             "'conv3d'.*conv2d_pool_backward.*dense_backward_data.*epoch.*softmax.*step"),
         ]
         for arguments, contains in cases:
             with self.subTest(arguments=arguments):
@@ -883,6 +889,84 @@ class Bench(Case):
     def test_no_gpu(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
         self.error("bench", "--device", "cuda", code=69, contains="--device cuda", env=env)
+
+
+class Compare(Case):
+    """Of the backends. There is one only where the tests run on the processor."""
+
+    def compare(self, *arguments, **options):
+        done = self.run_cli("bench", "--compare", "--device", "cpu", "--repeat", "2", *arguments,
+                            **options)
+        self.assertRegex(done.stderr, "^Nothing to compare with, .*GPU[^\n]*\n$")
+        return done.stdout
+
+    def test_json(self):
+        found = json.loads(self.compare("--filter", "128x128 ", "--json"))
+        self.assertEqual((found["target"], found["repeats"], found["cudnn"]), ("cpu", 2, None))
+        for key in ("step", "epoch", "geometric_mean"):
+            self.assertIsNone(found[key])
+        self.assertEqual([row["name"] for row in found["comparison"]],
+                         ["dense_forward", "dense_backward_filter", "dense_backward_data"])
+        for row in found["comparison"]:
+            self.check(row)
+            self.assertEqual(row["shape"], "128x128 dense:10:linear")
+
+    def check(self, row):
+        self.assertEqual(list(row), ["name", "shape", "native_us", "cudnn_us", "ratio", "floor_share"])
+        self.assertTrue(math.isfinite(row["native_us"]) and row["native_us"] > 0, row)
+        self.assertEqual([row[key] for key in ("cudnn_us", "ratio", "floor_share")], [None] * 3)
+
+    def test_every_operation(self):
+        for shape, operations in (("64x14x14x64", ("conv2d_pool_forward", "conv2d_pool_backward",
+                                                   "conv2d_forward", "conv2d_backward_filter",
+                                                   "conv2d_backward_data")),
+                                  ("64x27x27x64", ("maxpool2d_forward", "maxpool2d_backward"))):
+            found = json.loads(self.compare("--filter", shape, "--repeat", "1", "--json"))
+            self.assertEqual(tuple(row["name"] for row in found["comparison"]), operations)
+
+    def test_step(self):
+        found = json.loads(self.compare("--filter", "step", "--json"))
+        self.assertEqual(found["comparison"], [])
+        self.check(found["step"])
+
+    def test_table_and_plot(self):
+        lines = self.compare("--filter", "softmax", "--plot", "bench.svg").splitlines()
+        head = lines.index("") + 1
+        self.assertRegex(lines[head],
+                         "^name +shape +native us +cudnn us +native/cudnn +of floor$")
+        rows = lines[head + 1:]
+        self.assertEqual([row.split()[1] for row in rows], ["128x10", "1024x10", "1024x100"])
+        for row in rows:
+            self.assertEqual(len(row), len(lines[head]))
+            self.assertEqual(row.split()[3:], ["-"] * 3)
+        root = ElementTree.parse(self.path("bench.svg")).getroot()
+        self.assertTrue(root.tag.endswith("}svg"))
+        texts = [element.text for element in root.iter() if element.tag.endswith("}text")]
+        for text in ("softmax", "1024x100", "native"):
+            self.assertIn(text, texts)
+        self.assertNotIn("cuDNN, cuBLAS", texts, "there is no rival")
+        self.assertTrue(any(re.search(r", \d{4}-\d\d-\d\d$", text) for text in texts), texts)
+        # The bars: as long as the logarithm of the times says.
+        bars = [element for element in root.iter() if element.get("fill") == "#1f6fb4"][1:]
+        self.assertEqual(len(bars), 3)
+        times = [float(row.split()[2]) for row in rows]
+        widths = [float(bar.get("width")) for bar in bars]
+        decade = (widths[2] - widths[0]) / math.log10(times[2] / times[0])
+        self.assertAlmostEqual(widths[1] - widths[0], decade * math.log10(times[1] / times[0]),
+                               delta=0.05 * decade)
+        self.assertEqual(self.files(), ["bench.svg"])
+
+    def test_plot_that_cannot_be_written(self):
+        (self.path("taken")).mkdir()
+        for target in ("nowhere/bench.svg", "taken"):
+            with self.subTest(target=target):
+                self.error("bench", "--compare", "--device", "cpu", "--filter", "softmax", "--plot",
+                           target, code=73, contains=target)
+
+    def test_check_backends_without_gpu(self):
+        env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
+        self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU)", env=env)
+        self.error("check-backends", "--json", code=69, contains="check-backends: ", env=env)
 
 
 class Doctor(Case):

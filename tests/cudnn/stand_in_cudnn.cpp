@@ -166,6 +166,8 @@ struct Proposed {
   cudnnStatus_t status;
 };
 
+constexpr int kUnusable = 5;  // of each pass some algorithm that is not the one proposed
+
 // Fastest first, with everything before the right one that must not be taken.
 template <typename Proposal>
 void propose(const Convolved& c, int sound_algorithm, int unsound_algorithm, int requested,
@@ -174,7 +176,7 @@ void propose(const Convolved& c, int sound_algorithm, int unsound_algorithm, int
   const bool deterministic = !state().refuse_determinism;
   const size_t memory = workspace_size(c.shape, sound_algorithm);
   const Proposed all[] = {
-      {sound_algorithm, true, CUDNN_FMA_MATH, memory, CUDNN_STATUS_NOT_SUPPORTED},
+      {kUnusable, true, CUDNN_FMA_MATH, 0, CUDNN_STATUS_NOT_SUPPORTED},
       {unsound_algorithm, false, CUDNN_FMA_MATH, 0, CUDNN_STATUS_SUCCESS},
       {sound_algorithm, deterministic, CUDNN_FMA_MATH, size_t{1} << 40, CUDNN_STATUS_SUCCESS},
       {sound_algorithm, deterministic, CUDNN_DEFAULT_MATH, memory, CUDNN_STATUS_SUCCESS},
@@ -198,7 +200,8 @@ constexpr int kFilter = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
 
 // The algorithm, the math and the workspace of a convolution that is to run.
 void check_run(Call& call, const Convolved& c, int algorithm, int sound_algorithm, size_t bytes) {
-  call.require(algorithm == sound_algorithm, "an algorithm that is not deterministic");
+  call.require(algorithm == sound_algorithm,
+               "an algorithm that cannot run, or is not deterministic");
   call.require(c.mode->math == (state().tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
                "wrong math type");
   call.require(bytes >= workspace_size(c.shape, algorithm), "the workspace is too small");

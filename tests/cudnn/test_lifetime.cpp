@@ -195,8 +195,8 @@ TEST_CASE("every failing call of cuDNN, cuBLAS and CUDA is noticed, and nothing 
       }
       const std::string failed = stand_in::failed_call();
       stand_in::fail_call(0);
-      INFO("call " << number << ", " << failed << ": " << what << joined(stand_in::faults())
-                   << joined(stand_in::alive()));
+      INFO("call " << number << ", " << failed << ": " << what << '\n'
+                   << joined(stand_in::faults()) << joined(stand_in::alive()));
       REQUIRE(stand_in::faults().empty());
       REQUIRE(stand_in::alive().empty());
       if (failed.empty()) {
