@@ -965,7 +965,7 @@ class Compare(Case):
 
     def test_check_backends_without_gpu(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
-        self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU)", env=env)
+        self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU|NVIDIA)", env=env)
         self.error("check-backends", "--json", code=69, contains="check-backends: ", env=env)
 
 
