@@ -5,6 +5,7 @@
 
 #include "host/engine/backend.h"
 #include "host/engine/device_buffer.h"
+#include "host/layer_shapes.h"
 #include "kernels/kernels.h"
 #include "kernels/philox.h"
 
@@ -36,35 +37,14 @@ std::vector<Extents> needed_extents(const Model& model) {
   return extents;
 }
 
-ConvShape conv_shape(const Layer& layer, const Extents& e, int n) {
-  return {.n = n,
-          .h = e.in_h,
-          .w = e.in_w,
-          .c = layer.input.c,
-          .k = layer.units,
-          .r = layer.window_h,
-          .s = layer.window_w,
-          .stride_h = layer.stride_h,
-          .stride_w = layer.stride_w,
-          .pad_h = layer.pad_h,
-          .pad_w = layer.pad_w,
-          .p = e.out_h,
-          .q = e.out_w};
-}
-
-PoolShape pool_shape(const Layer& layer, const Extents& e, int n) {
-  return {.n = n,
-          .h = e.in_h,
-          .w = e.in_w,
-          .c = layer.input.c,
-          .window_h = layer.window_h,
-          .window_w = layer.window_w,
-          .stride_h = layer.stride_h,
-          .stride_w = layer.stride_w,
-          .pad_h = layer.pad_h,
-          .pad_w = layer.pad_w,
-          .p = e.out_h,
-          .q = e.out_w};
+// A convolution's or a pooling's shape, as far as it is needed.
+template <typename Shape>
+Shape trimmed(Shape shape, const Extents& e) {
+  shape.h = e.in_h;
+  shape.w = e.in_w;
+  shape.p = e.out_h;
+  shape.q = e.out_w;
+  return shape;
 }
 
 int64_t outputs(const Layer& layer, const Extents& e) {
@@ -102,7 +82,7 @@ class ConvOp final : public LayerOp {
       : LayerOp(model.layers[size_t(layer)].name, outputs(model.layers[size_t(layer)], extents),
                 model.layers[size_t(layer)].activation == Activation::kRelu, true),
         parameters_(model, layer),
-        shape_(conv_shape(model.layers[size_t(layer)], extents, max_batch)) {
+        shape_(trimmed(conv_shape(model.layers[size_t(layer)], max_batch), extents)) {
     if (mode == Mode::kTraining)
       workspace_ = filter_workspace(conv2d_backward_filter_workspace, shape_);
   }
@@ -182,7 +162,7 @@ class PoolOp final : public LayerOp {
  public:
   PoolOp(const Layer& layer, const Extents& extents, int max_batch, Mode mode)
       : LayerOp(layer.name, outputs(layer, extents), false, false),
-        shape_(pool_shape(layer, extents, max_batch)) {
+        shape_(trimmed(pool_shape(layer, max_batch), extents)) {
     if (mode == Mode::kTraining) argmax_ = DeviceBuffer<uint8_t>(shape_.output_size());
   }
 
@@ -276,7 +256,7 @@ class NativeBackend final : public Backend {
       const Layer& layer = model.layers[i];
       switch (layer.kind) {
         case LayerKind::kConv2D: {
-          const ConvShape shape = conv_shape(layer, extents[i], max_batch);
+          const ConvShape shape = trimmed(conv_shape(layer, max_batch), extents[i]);
           const bool pooled = i + 1 < model.layers.size() && is_pool_2x2(model.layers[i + 1]);
           if (pooled && conv2d_pool_fits(shape)) {
             ops.push_back(std::make_unique<ConvPoolOp>(model, int(i), shape, mode));

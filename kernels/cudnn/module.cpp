@@ -1,6 +1,7 @@
 // The module's one exported symbol: layers of a model to ops, by kind.
 #include "kernels/cudnn/module.h"
 
+#include "host/layer_shapes.h"
 #include "kernels/cudnn/check.h"
 #include "kernels/cudnn/ops.h"
 
@@ -23,40 +24,12 @@ class Library final : public CudnnLibrary {
     const bool relu = layer.activation == Activation::kRelu;
     switch (layer.kind) {
       case LayerKind::kConv2D:
-        return make_convolution(context_, layer.name,
-                                {.n = max_batch,
-                                 .h = layer.input.h,
-                                 .w = layer.input.w,
-                                 .c = layer.input.c,
-                                 .k = layer.units,
-                                 .r = layer.window_h,
-                                 .s = layer.window_w,
-                                 .stride_h = layer.stride_h,
-                                 .stride_w = layer.stride_w,
-                                 .pad_h = layer.pad_h,
-                                 .pad_w = layer.pad_w,
-                                 .p = layer.output.h,
-                                 .q = layer.output.w},
-                                places, relu, mode);
-      case LayerKind::kMaxPool2D:
-        return make_max_pooling(context_, layer.name,
-                                {.n = max_batch,
-                                 .h = layer.input.h,
-                                 .w = layer.input.w,
-                                 .c = layer.input.c,
-                                 .window_h = layer.window_h,
-                                 .window_w = layer.window_w,
-                                 .stride_h = layer.stride_h,
-                                 .stride_w = layer.stride_w,
-                                 .pad_h = layer.pad_h,
-                                 .pad_w = layer.pad_w,
-                                 .p = layer.output.h,
-                                 .q = layer.output.w},
+        return make_convolution(context_, layer.name, conv_shape(layer, max_batch), places, relu,
                                 mode);
+      case LayerKind::kMaxPool2D:
+        return make_max_pooling(context_, layer.name, pool_shape(layer, max_batch), mode);
       case LayerKind::kDense:
-        return make_dense(context_, layer.name,
-                          {.n = max_batch, .in = int(layer.input.size()), .out = layer.units},
-                          places, relu, mode);
+        return make_dense(context_, layer.name, dense_shape(layer, max_batch), places, relu, mode);
       case LayerKind::kFlatten:
       case LayerKind::kDropout:
         break;
