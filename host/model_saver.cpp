@@ -6,8 +6,12 @@
 
 namespace mnist {
 
-ModelSaver::ModelSaver(std::filesystem::path path, const Model& model)
-    : path_(std::move(path)), model_(model), thread_([this] { serve(); }) {}
+ModelSaver::ModelSaver(std::filesystem::path path, const Model& model,
+                       std::function<void()> before_write)
+    : path_(std::move(path)),
+      model_(model),
+      before_write_(std::move(before_write)),
+      thread_([this] { serve(); }) {}
 
 ModelSaver::~ModelSaver() {
   {
@@ -49,6 +53,7 @@ void ModelSaver::serve() {
     std::exception_ptr error;
     try {
       const NvtxRange range("save");
+      before_write_();
       write_model_file(path_, model_, snapshot.weights, &snapshot.state);
     } catch (...) {
       error = std::current_exception();

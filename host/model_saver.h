@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -16,8 +17,9 @@ namespace mnist {
 
 class ModelSaver {
  public:
-  // The model outlives the saver.
-  ModelSaver(std::filesystem::path path, const Model& model);
+  // The model outlives the saver. `before_write` runs on the saver's thread before each file is
+  // written; its error takes the place of the write.
+  ModelSaver(std::filesystem::path path, const Model& model, std::function<void()> before_write);
   // Writes what is still waiting; an error then is lost: finish() first.
   ~ModelSaver();
 
@@ -38,6 +40,7 @@ class ModelSaver {
 
   const std::filesystem::path path_;
   const Model& model_;
+  const std::function<void()> before_write_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Snapshot> waiting_;

@@ -39,7 +39,8 @@ class Run {
         files_(files),
         observer_(observer),
         batches_((start.train_samples + start.batch_size - 1) / start.batch_size),
-        saver_(files.model, model) {
+        // A model on disk that counts rows of a log that is not would be of no use for --resume.
+        saver_(files.model, model, [this] { log_->sync(); }) {
     outcome_.state = std::move(start);
     // The rows of a resumed run are checked at once, not after an epoch of work.
     if (state().log_bytes > 0) log_.emplace(files_.log, state().log_bytes);

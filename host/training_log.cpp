@@ -89,6 +89,12 @@ void TrainingLog::append(const EpochResult& row) {
   bytes_ += text.size();
 }
 
+void TrainingLog::sync() const {
+  // EINVAL, EROFS: a pipe or a device.
+  if (uninterrupted([&] { return ::fdatasync(fd_); }) != 0 && errno != EINVAL && errno != EROFS)
+    fail_write(path_, ExitCode::kIoError);
+}
+
 uint64_t TrainingLog::bytes() const {
   return bytes_;
 }

@@ -24,6 +24,9 @@ class TrainingLog {
   TrainingLog& operator=(const TrainingLog&) = delete;
 
   void append(const EpochResult& row);  // written and flushed; throws Error(kIoError)
+  // Returns when all rows so far are on disk, where the file is on one; throws Error(kIoError). May
+  // run on another thread than append().
+  void sync() const;
   uint64_t bytes() const;
 
  private:

@@ -24,7 +24,7 @@ struct States {
 TEST_CASE("the last state submitted is on disk after finish()", "[model_saver]") {
   const TemporaryDirectory dir;
   States states;
-  ModelSaver saver(dir / "m.h5", states.model);
+  ModelSaver saver(dir / "m.h5", states.model, [] {});
   for (const int count : {1, 2, 20}) {
     std::vector<float> last;
     for (int i = 0; i < count; ++i) saver.submit(last = states.weights(), states.state());
@@ -38,7 +38,7 @@ TEST_CASE("a saver that is destroyed writes what waits", "[model_saver]") {
   States states;
   std::vector<float> last;
   {
-    ModelSaver saver(dir / "m.h5", states.model);
+    ModelSaver saver(dir / "m.h5", states.model, [] {});
     for (int i = 0; i < 3; ++i) saver.submit(last = states.weights(), states.state());
   }
   CHECK(same_bits(read_model_file(dir / "m.h5").weights, last));
@@ -47,7 +47,7 @@ TEST_CASE("a saver that is destroyed writes what waits", "[model_saver]") {
 TEST_CASE("the error of a write is thrown once, and later states are saved", "[model_saver]") {
   const TemporaryDirectory dir;
   States states;
-  ModelSaver saver(dir / "m.h5", states.model);
+  ModelSaver saver(dir / "m.h5", states.model, [] {});
   const std::vector<float> first = states.weights(), second = states.weights();
   saver.submit(first, states.state());
   saver.finish();
@@ -62,6 +62,25 @@ TEST_CASE("the error of a write is thrown once, and later states are saved", "[m
   saver.submit(second, states.state());
   saver.finish();
   CHECK(same_bits(read_model_file(dir / "m.h5").weights, second));
+}
+
+TEST_CASE("what must come before a write does, or the write does not happen", "[model_saver]") {
+  const TemporaryDirectory dir;
+  States states;
+  int calls = 0;
+  bool too_late = false;
+  ModelSaver saver(dir / "m.h5", states.model, [&] {
+    too_late |= std::filesystem::exists(dir / "m.h5");
+    if (++calls == 1) throw Error(ExitCode::kIoError, "the log cannot be written");
+  });
+  saver.submit(states.weights(), states.state());
+  CHECK(code_of([&] { saver.finish(); }) == int(ExitCode::kIoError));
+  CHECK_FALSE(std::filesystem::exists(dir / "m.h5"));
+  saver.submit(states.weights(), states.state());
+  saver.finish();
+  CHECK(std::filesystem::exists(dir / "m.h5"));
+  CHECK(calls == 2);
+  CHECK_FALSE(too_late);
 }
 
 }  // namespace

@@ -93,6 +93,7 @@ TEST_CASE("a log has a header and one row per epoch, there at once", "[training_
   log.append(row(2));
   CHECK(read(dir / "log") == kHeader + "1,0.5,0.9,0.25,1.0\n2,0.25,0.9,0.25,1.0\n");
   CHECK(log.bytes() == read(dir / "log").size());
+  CHECK_NOTHROW(log.sync());
 }
 
 TEST_CASE("a resumed log is cut where the model was saved and goes on", "[training_log]") {
@@ -145,6 +146,7 @@ TEST_CASE("a log that cannot be written", "[training_log]") {
   CHECK(code_of([&] { TrainingLog log("/dev/full", 0); }) == int(ExitCode::kIoError));
   TrainingLog null("/dev/null", 0);
   null.append(row(1));
+  CHECK_NOTHROW(null.sync());
 }
 
 TEST_CASE("a full disk leaves whole rows only", "[training_log]") {
