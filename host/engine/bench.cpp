@@ -67,8 +67,9 @@ int fp32_lanes(int major, int minor) {
 }
 
 int attribute(cudaDeviceAttr which) {
-  int value = 0;
-  CUDA_CHECK(cudaDeviceGetAttribute(&value, which, 0));
+  int device = 0, value = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
   return value;
 }
 

@@ -69,8 +69,10 @@ std::string unusable_reason() {
 }
 
 DeviceInfo device_info() {
+  int device = 0;  // another than the first where that is another process's alone
+  CUDA_CHECK(cudaGetDevice(&device));
   cudaDeviceProp properties;
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
   DeviceInfo info;
   info.name = properties.name;
   info.multiprocessors = properties.multiProcessorCount;

@@ -21,7 +21,8 @@ inline constexpr float kOne = 1.0f, kZero = 0.0f;  // cuDNN and cuBLAS take them
 
 class Context {
  public:
-  explicit Context(const CudnnOptions& options) : options_(options) {}
+  // Makes a handle of each library: one that does not work here fails now, not in the first step.
+  explicit Context(const CudnnOptions& options) : options_(options) { on(setup_); }
 
   const CudnnOptions& options() const { return options_; }
   cublasLtHandle_t cublas() const { return cublas_.get(); }
