@@ -57,8 +57,8 @@ class Graph {
   // Records what `enqueue` puts into the stream; nothing runs.
   template <typename Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
-    // Relaxed: a kernel is loaded at its first launch, which drivers of CUDA 12.0 to 12.2 may refuse
-    // in the other modes.
+    // Relaxed: a kernel is loaded at its first launch, which drivers of CUDA 12.0 to 12.2 may
+    // refuse in the other modes.
     CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
     cudaGraph_t graph = nullptr;
     try {
