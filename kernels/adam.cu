@@ -33,11 +33,14 @@ __global__ void __launch_bounds__(kBlockSize, 1)
                 float one_minus_beta1, float one_minus_beta2, size_t size) {
   const float alpha = state->learning_rate * state->bias_correction;
   __syncthreads();  // every thread has read *state, which the last block's thread 0 will write
-  __threadfence();  // the block's reads come before its ticket
-  if (threadIdx.x == 0 && atomicAdd(&state->ticket, 1u) == gridDim.x - 1) {
-    state->ticket = 0;
-    state->iteration += 1;
-    state->bias_correction = bias_correction(params.beta1, params.beta2, state->iteration + 1);
+  if (threadIdx.x == 0) {
+    __threadfence();  // the block's reads come before its ticket
+    if (atomicAdd(&state->ticket, 1u) == gridDim.x - 1) {
+      __threadfence();  // all other blocks' reads come before these writes
+      state->ticket = 0;
+      state->iteration += 1;
+      state->bias_correction = bias_correction(params.beta1, params.beta2, state->iteration + 1);
+    }
   }
 
 #pragma unroll

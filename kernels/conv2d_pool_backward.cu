@@ -88,11 +88,10 @@ __global__ void __launch_bounds__(kFilterWarps* kWarpSize, 1)
 
   WarpFloat sum[kTaps][kOutputsPerWarp] = {}, bias = {};
   for (int n = blockIdx.z; n < shape.n; n += gridDim.z) {
+    const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
     const auto input = [&](int h, int w) {
       const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(w) < unsigned(shape.w);
-      return inside
-                 ? warp_load(x + ((int64_t{n} * shape.h + h) * shape.w + w) * shape.c + c, valid_c)
-                 : WarpFloat{};
+      return warp_load(image + (h * shape.w + w) * shape.c, inside ? valid_c : 0);
     };
     for (int i = 0; i < rows; ++i) {
       const int top = 2 * i - shape.pad_h;
@@ -236,7 +235,7 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
 // ---- data --------------------------------------------------------------------------------------
 // Lanes are input channels. A warp sums two neighbouring rows of dx, kColumns wide, in registers:
 // the windows in whose upper and in whose lower half they lie bring them all they get.
-inline constexpr int kColumns = 12, kStripWindows = kColumns / 2 + 1;
+inline constexpr int kColumns = kWarpSums / 2, kStripWindows = kColumns / 2 + 1;
 inline constexpr int kFilterDepth = 32;  // output channels of the filter in shared memory at a time
 
 __global__ void __launch_bounds__(kBlockSize, 1)
@@ -250,6 +249,16 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   const int task = blockIdx.z * warps + warp, row_pair = task / strips, strip = task % strips;
   const int rows = shape.p / 2, cols = shape.q / 2;
   const bool aligned = shape.k % 4 == 0;
+
+  const float* image_dy = dy + int64_t{n} * rows * cols * shape.k;
+  const uint8_t* image_argmax = argmax + int64_t{n} * rows * cols * shape.k;
+  int from[2 * kStripWindows];  // the first channel of the windows that reach the strip; -1: none
+  unrolled<2 * kStripWindows>([&](auto e) INLINED {
+    constexpr int half = e / kStripWindows, window = e % kStripWindows;
+    const int i = row_pair - half, j = strip * (kColumns / 2) - 1 + window;
+    const bool exists = unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
+    from[e] = exists ? (i * cols + j) * shape.k : -1;
+  });
 
   WarpFloat sum[2][kColumns] = {};
   for (int k0 = 0; k0 < shape.k; k0 += kFilterDepth) {
@@ -278,11 +287,8 @@ __global__ void __launch_bounds__(kBlockSize, 1)
         int code[2][kStripWindows];
         unrolled<2 * kStripWindows>([&](auto e) INLINED {
           constexpr int half = e / kStripWindows, window = e % kStripWindows;
-          const int i = row_pair - half, j = strip * (kColumns / 2) - 1 + window;
-          const bool exists = unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
-          const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k0 + k;
-          d[half][window] = exists ? dy[at] : 0.0f;
-          code[half][window] = exists ? argmax[at] : 0;
+          d[half][window] = from[e] >= 0 ? image_dy[from[e] + k0 + k] : 0.0f;
+          code[half][window] = from[e] >= 0 ? image_argmax[from[e] + k0 + k] : 0;
         });
         unrolled<2 * kStripWindows>([&](auto e) INLINED {
           constexpr int half = e / kStripWindows, window = e % kStripWindows;

@@ -23,10 +23,11 @@ bool conv2d_pool_fits(const ConvShape& shape) {
 inline constexpr int kWindows = 3;           // of a warp: twelve sums a lane
 inline constexpr int kPoolForwardWarps = 2;  // small blocks spread evenly, and nothing is shared
 
-// The input rows r and r + 1 of a window's patch serve the outputs of tap row r. `kPadded`: some
-// windows reach into the padding.
-template <bool kPadded>
-__global__ void __launch_bounds__(kPoolForwardWarps* kWarpSize, 1)
+// `kEven`: channels come in fours and no window reaches into padding. Then there is no branch
+// between loads, and their latencies overlap; bounding the registers keeps enough warps to hide the
+// rest.
+template <bool kEven>
+__global__ void __launch_bounds__(kPoolForwardWarps* kWarpSize, kEven ? 5 : 1)
     conv2d_pool_forward_kernel(DirectConvOutput out, const float* x, const float* w,
                                Divisor windows_per_image, Divisor windows_per_row, int windows,
                                ConvShape shape) {
@@ -48,34 +49,39 @@ __global__ void __launch_bounds__(kPoolForwardWarps* kWarpSize, 1)
     corner[g] = x + ((int64_t{n} * shape.h + top[g]) * shape.w + left[g]) * shape.c;
   });
 
-  const bool aligned = shape.c % 4 == 0;
+  const bool aligned = kEven || shape.c % 4 == 0;
+  const int64_t tap = int64_t{shape.c} * shape.k;  // from a tap's filter values to the next one's
   WarpFloat sum[kWindows][4] = {};
-  for (int r = 0; r < 3; ++r) {
-    for (int c = 0; c < shape.c; c += 4) {
-      float input[kWindows][2][4][4];  // row, column, channel of the patch
-      unrolled<kWindows * 8>([&](auto e) INLINED {
-        constexpr int g = e / 8, row = e / 4 % 2, col = e % 4;
-        const bool inside = !kPadded || (unsigned(top[g] + r + row) < unsigned(shape.h) &&
-                                         unsigned(left[g] + col) < unsigned(shape.w));
-        const int valid = inside ? shape.c - c : 0;
-        const float4 v =
-            load4(corner[g] + ((r + row) * shape.w + col) * shape.c + c, valid, aligned);
-        input[g][row][col][0] = v.x;
-        input[g][row][col][1] = v.y;
-        input[g][row][col][2] = v.z;
-        input[g][row][col][3] = v.w;
+  for (int c = 0; c < shape.c; c += 4) {
+    const float* from = w + int64_t{c} * shape.k + k;
+    float input[kWindows][2][4][4];  // two rows of the patch, columns, channels
+    unrolled<4>([&](auto row) INLINED {
+      unrolled<kWindows * 4>([&](auto e) INLINED {
+        constexpr int g = e / 4, col = e % 4;
+        const bool inside = kEven || (unsigned(top[g] + row) < unsigned(shape.h) &&
+                                      unsigned(left[g] + col) < unsigned(shape.w));
+        const float4 v = load4(corner[g] + (row * shape.w + col) * shape.c + c,
+                               inside ? shape.c - c : 0, aligned);
+        input[g][row % 2][col][0] = v.x;
+        input[g][row % 2][col][1] = v.y;
+        input[g][row % 2][col][2] = v.z;
+        input[g][row % 2][col][3] = v.w;
       });
-      unrolled<12>([&](auto e) INLINED {
-        constexpr int s = e / 4, channel = e % 4;
-        if (c + channel >= shape.c) return;
-        const WarpFloat filter =
-            warp_load(w + (int64_t{r * 3 + s} * shape.c + c + channel) * shape.k + k, valid_k);
-        unrolled<kWindows * 4>([&](auto o) INLINED {
-          constexpr int g = o / 4, row = o / 2 % 2, col = o % 2 + s;
-          sum[g][o % 4] = warp_fma(input[g][row][col][channel], filter, sum[g][o % 4]);
+      if constexpr (row > 0) {  // both rows are there for tap row r
+        constexpr int r = row - 1;
+        unrolled<3>([&](auto s) INLINED {
+          unrolled<4>([&](auto channel) INLINED {
+            const WarpFloat filter =
+                warp_load(from + channel * shape.k, c + channel < shape.c ? valid_k : 0);
+            unrolled<kWindows * 4>([&](auto o) INLINED {
+              constexpr int g = o / 4, input_row = (r + o / 2 % 2) % 2, col = o % 2 + s;
+              sum[g][o % 4] = warp_fma(input[g][input_row][col][channel], filter, sum[g][o % 4]);
+            });
+          });
+          from += tap;
         });
-      });
-    }
+      }
+    });
   }
 
   const WarpFloat bias = out.bias != nullptr ? warp_load(out.bias + k, valid_k) : WarpFloat{};
@@ -98,9 +104,10 @@ void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float*
   const dim3 grid(unsigned(ceil_div(windows, kPoolForwardWarps * kWindows)),
                   unsigned(ceil_div(shape.k, kWarpSize)));
   CHECK(grid.y <= 65535);
-  launch(padded ? conv2d_pool_forward_kernel<true> : conv2d_pool_forward_kernel<false>, grid,
-         dim3(kPoolForwardWarps * kWarpSize), 0, stream, out, x, w, Divisor(per_image),
-         Divisor(shape.q / 2), windows, shape);
+  const auto kernel = padded || shape.c % 4 != 0 ? conv2d_pool_forward_kernel<false>
+                                                 : conv2d_pool_forward_kernel<true>;
+  launch(kernel, grid, dim3(kPoolForwardWarps * kWarpSize), 0, stream, out, x, w,
+         Divisor(per_image), Divisor(shape.q / 2), windows, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -22,6 +22,10 @@ struct WarpBool {
   bool lane;
 };
 
+// How many sums a warp should keep where it can choose. The fewer, the more warps there are to hide
+// each other's latencies.
+inline constexpr int kWarpSums = 12;
+
 // Whether this thread takes part in warp-wide code; the others wait at the next barrier.
 __device__ inline bool warp_works() {
   return true;

@@ -57,6 +57,9 @@ struct WarpBool {
   warp_detail::Ints piece[warp_detail::kPieces];  // all ones or zero
 };
 
+// The more, the less is loaded for each.
+inline constexpr int kWarpSums = 24;
+
 inline bool warp_works() {
   return threadIdx.x % 32 == 0;
 }
