@@ -237,7 +237,7 @@ running=''
 finish() {
   trap '' INT TERM HUP
   if [[ -n $running ]]; then
-    kill "$running"
+    kill "$running" 2> /dev/null  # it may have ended by itself
     wait "$running" 2> /dev/null
     note interrupted $? ''
     write_results
@@ -293,12 +293,11 @@ missing() {
 # ours NAME LIMIT PROGRAM ARGUMENT...: a stage of one of our programs, under the tool in $under if any.
 under=()
 ours() {
-  local name=$1 limit=$2 program=$bin/$3
-  shift 3
+  local program=$bin/$3
   if [[ -x $program ]]; then
-    stage "$name" "$limit" "${under[@]}" env "LD_LIBRARY_PATH=$libraries" "$program" "$@"
+    stage "$1" "$2" "${under[@]}" env "LD_LIBRARY_PATH=$libraries" "$program" "${@:4}"
   else
-    missing "$name" "there is no $program"
+    missing "$1" "there is no $program"
     failed=yes
   fi
 }
