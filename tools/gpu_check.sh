@@ -235,7 +235,7 @@ write_results || exit 73  # now rather than when there is something to lose
 
 running=''
 finish() {
-  trap '' INT TERM HUP
+  trap '' HUP INT PIPE TERM
   if [[ -n $running ]]; then
     kill "$running" 2> /dev/null  # it may have ended by itself
     wait "$running" 2> /dev/null
@@ -248,6 +248,7 @@ finish() {
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
 last_line() { grep -v '^ *$' "$1" | tail -1 | tr '\t' ' ' | cut -c 1-200; }
