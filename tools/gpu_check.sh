@@ -1,7 +1,8 @@
 #!/bin/bash
 # Checks and measures cuda-mnist on this machine's NVIDIA GPU, with or without a network, and writes
 # everything into one JSON file: GPU, driver, date, commit, and every stage with its exit status and
-# seconds. What failed, took too long or could not run is in there as such.
+# seconds. What failed, took too long or could not run is in there as such. The complete logs lie beside
+# it in NAME.logs.tar.gz, to look into; they are not meant to be committed.
 #
 #   tools/gpu_check.sh [--bin DIR] [--data-dir DIR] [--out FILE] [--quick | --full] [--python PROGRAM]
 #                      [--seconds N] [--commit TEXT]
@@ -12,14 +13,17 @@
 # --out FILE    instead of tools/results/GPU-DATE.json
 # --quick       the sanitizers see only the tests of the kernels with shared memory, the benchmark
 #               repeats less, 10 epochs: about 3 minutes
-# --full        the sanitizers see every test, and every stage has six times as long
+# --full        the sanitizers see every test but those of `tests-backends`, and every stage has six
+#               times as long
 # --seconds N   stops starting stages then, and shortens the last [540; with --full 3600]
-# --python      the Python that has PyTorch or JAX, for their baselines [python3]
+# --python      the Python that has PyTorch or JAX, for their baselines [python3]; where the libraries of
+#               the cuDNN module are not in the library path, they are taken from its packages nvidia-*
 # --commit      what to call the sources where there is no git repository
 #
-# Stages: build, tests, bench, train, backends, compare, train-cudnn (these three where the cuDNN
-# module is), memcheck, initcheck, synccheck, racecheck, baselines. Exit
-# status 0: none failed; 1: some did; 2: usage; 69: no usable GPU.
+# Stages, what matters most first: build, tests, train, bench, backends, compare, baselines, memcheck,
+# racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is no cuDNN module, backends,
+# compare and train-cudnn do not run. Exit status 0: no stage failed; 1: some did; 2: usage; 69: no usable
+# GPU; 73, 74: the file cannot be created, or no longer be written; 130, 143: interrupted or terminated.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 exec < /dev/null
@@ -62,32 +66,36 @@ if ! nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
   exit 69
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
 if [[ -z $out ]]; then
   slug=$(tr '[:upper:]' '[:lower:]' <<< "$gpu" | sed 's/[^a-z0-9]\+/-/g; s/^-//; s/-$//')
   out=$root/tools/results/$slug-$(date +%F).json
 fi
+logs=${out%.json}.logs.tar.gz
 mkdir -p "$(dirname "$out")" || exit 73
 if [[ -z $commit ]]; then
   commit=$(git -C "$root" rev-parse HEAD 2> /dev/null) || commit=unknown
-  [[ -z $(git -C "$root" status --porcelain 2> /dev/null) ]] || commit+=" with changes"
+  [[ -z $(git -C "$root" status --porcelain -- ':!tools/results' 2> /dev/null) ]] || commit+=" with changes"
 fi
 PATH+=:/usr/local/cuda/bin
 if [[ -n $bin ]]; then
   bin=$(cd "$bin" && pwd)
-  [[ -d $bin/lib ]] && export LD_LIBRARY_PATH=$bin/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   binaries=given
 else
   bin=$root/build/gpu-check binaries=built
 fi
 [[ -n $data ]] && data=$(cd "$data" && pwd)
+# For our programs alone: what lies in DIR/lib may not suit NVIDIA's tools or Python.
+libraries=${LD_LIBRARY_PATH-} packages=''
+[[ -d $bin/lib && $binaries == given ]] && libraries=$bin/lib${libraries:+:$libraries}
 
-# What is known so far, as JSON; called after each stage, so that an interrupted check leaves it too.
-write_results() {
-  GPU=$gpu COMMIT=$commit BINARIES=$binaries BIN=$bin MODE=$mode WORK=$work ROOT=$root python3 - "$out" << 'END'
-import datetime, hashlib, json, os, pathlib, re, subprocess, sys
+# What is known so far, as JSON; called after each stage, so that a check that is killed leaves it too.
+# Ctrl-C reaches the terminal's whole process group, but must not break off the writing.
+write_results() (
+  trap '' INT HUP
+  GPU=$gpu COMMIT=$commit BINARIES=$binaries BIN=$bin MODE=$mode WORK=$work ROOT=$root \
+    LIBRARIES=$libraries PACKAGES=$packages python3 - "$out" << 'END'
+import contextlib, datetime, hashlib, json, os, pathlib, re, subprocess, sys
 
 work, bin_dir = pathlib.Path(os.environ["WORK"]), pathlib.Path(os.environ["BIN"])
 
@@ -118,6 +126,16 @@ def objects(text):
     return [item for item in found if isinstance(item, dict)]
 
 
+def first_failure(lines):
+    """The first complaint of a test or a sanitizer, from the test's name on. Later ones may be mere
+    consequences: after some faults every further use of the GPU fails."""
+    complaint = re.compile("FAILED:|^=+ .*(Invalid|Uninit|Error:|Race|Barrier|Program hit)")
+    for i, line in enumerate(lines):
+        if complaint.search(line):
+            return lines[max(0, i - 10):i + 30]
+    return None
+
+
 def tests_of(text):
     """Catch2's count of test cases."""
     passed = re.search(r"All tests passed \(\d+ assertions? in (\d+) test cases?\)", text)
@@ -131,7 +149,7 @@ def tests_of(text):
 
 
 def result_of(name, text, errors):
-    if name == "tests":
+    if name.startswith("tests"):
         return tests_of(text)
     if name.endswith("check"):
         summaries = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY: .*)$", text + errors, re.M)
@@ -147,8 +165,8 @@ def result_of(name, text, errors):
 
 
 def without_paths(text):
-    for directory in (str(work), str(bin_dir), os.environ["ROOT"]):
-        text = text.replace(directory + "/", "")
+    for directory in (str(work), str(bin_dir), os.environ["ROOT"], os.environ["PACKAGES"]):
+        text = text.replace(directory + "/", "") if directory else text
     return text
 
 
@@ -162,6 +180,7 @@ def stage(line):
         found["reason"] = reason
     found["result"] = result_of(name, text, errors)
     if verdict not in ("ok", "not run"):
+        found["first_failure"] = first_failure(text.splitlines() + errors.splitlines())
         found["end_of_output"] = (text[-3000:] + errors[-3000:]).splitlines()[-40:]
     return found
 
@@ -182,58 +201,113 @@ report = {
     "mode": os.environ["MODE"],
     "processor": cpu and cpu[1], "processors": os.cpu_count(),
     "binaries": {"origin": os.environ["BINARIES"],
-                 "version": (output_of(str(bin_dir / "cuda-mnist"), "--version") or "").splitlines(),
+                 "version": (output_of("env", "LD_LIBRARY_PATH=" + os.environ["LIBRARIES"],
+                                       bin_dir / "cuda-mnist", "--version") or "").splitlines(),
                  "sha256": {name: sha256(bin_dir / name) for name in ("cuda-mnist", "tests_cuda")}},
     "stages": [stage(line) for line in (work / "stages").read_text().splitlines()],
 }
 target = pathlib.Path(sys.argv[1])
 temporary = target.with_suffix(".tmp")
-temporary.write_text(json.dumps(report, indent=1) + "\n")
-temporary.replace(target)
+try:
+    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.replace(target)
+except OSError as error:
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+    sys.exit(f"gpu_check: cannot write the results: {error}")
 END
+)
+
+# note VERDICT STATUS REASON: how the stage in $name, $limit, $command, $begin ended.
+note() {
+  local hundredths=$(((${EPOCHREALTIME/[.,]/} - ${begin/[.,]/}) / 10000)) seconds IFS=$'\t'
+  printf -v seconds '%d.%02d' $((hundredths / 100)) $((hundredths % 100))
+  local fields=("$name" "$1" "$2" "$seconds" "$limit" "$command" "$3")
+  printf '%s\n' "${fields[*]}" >> "$work/stages"
+  running=''
+  printf '%-14s %-11s %7s s  %s\n' "$name" "$1" "$seconds" "$3"
 }
 
-# record NAME VERDICT STATUS SECONDS LIMIT COMMAND REASON
-record() {
-  local IFS=$'\t'
-  printf '%s\n' "$*" >> "$work/stages"
-  printf '%-12s %-9s %6s s  %s\n' "$1" "$2" "$4" "$7"
-  write_results || { echo "gpu_check: cannot write $out" >&2 && exit 74; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: > "$work/stages"
+write_results || exit 73  # now rather than when there is something to lose
+
+running=''
+finish() {
+  trap '' HUP INT PIPE TERM
+  if [[ -n $running ]]; then
+    kill "$running" 2> /dev/null  # it may have ended by itself
+    wait "$running" 2> /dev/null
+    note interrupted $? ''
+    write_results
+  fi
+  tar -C "$work" --exclude='*.h5' -czf "$logs" . && echo "results: $out; complete logs: $logs"
+  rm -rf "$work"
 }
+trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
 
 last_line() { grep -v '^ *$' "$1" | tail -1 | tr '\t' ' ' | cut -c 1-200; }
 
-# stage NAME LIMIT COMMAND...: runs it for at most that many seconds; true if it succeeded.
+# stage NAME LIMIT COMMAND...: runs it for at most that many seconds.
 failed=no
 stage() {
-  local name=$1 limit=$(($2 * scale)) begin status verdict=ok reason='' left=$((budget - SECONDS))
+  name=$1 limit=$(($2 * scale))
   shift 2
-  local command="$*"
+  command="$*" begin=$EPOCHREALTIME
+  local status verdict=ok reason='' left=$((budget - SECONDS))
   if ((left < 5)); then
-    record "$name" 'not run' '' 0 "$limit" "$command" "the $budget seconds are used up"
-    return 1
+    note 'not run' '' "the $budget seconds are used up"
+  else
+    ((limit > left)) && limit=$left
+    # In the background, since a trap runs only when nothing is waited for in the foreground.
+    timeout -k 5 "$limit" "$@" > "$work/$name.out" 2> "$work/$name.err" &
+    running=$!
+    wait "$running" 2> /dev/null  # bash's words on a crash, which the reason has already
+    status=$?
+    case $status in
+      0) ;;
+      124 | 137) verdict='timed out' reason="after $limit s" ;;
+      *) verdict=failed reason=$(last_line "$work/$name.err")
+        [[ -n $reason ]] || reason=$(last_line "$work/$name.out") ;;
+    esac
+    if [[ $name == baselines && $status == 69 ]]; then
+      verdict='not run' reason=$(paste -sd ';' "$work/$name.err" | cut -c 1-200)
+    fi
+    [[ $verdict == ok || $verdict == 'not run' ]] || failed=yes
+    note "$verdict" "$status" "$reason"
   fi
-  ((limit > left)) && limit=$left
-  begin=$EPOCHREALTIME
-  timeout -k 5 "$limit" "$@" > "$work/$name.out" 2> "$work/$name.err"
-  status=$?
-  case $status in
-    0) ;;
-    124 | 137) verdict='timed out' reason="after $limit s" ;;
-    *) verdict=failed reason=$(last_line "$work/$name.err")
-      [[ -n $reason ]] || reason=$(last_line "$work/$name.out") ;;
-  esac
-  if [[ $name == baselines && $status == 69 ]]; then
-    verdict='not run' reason=$(paste -sd ';' "$work/$name.err" | cut -c 1-200)
-  fi
-  [[ $verdict == ok || $verdict == 'not run' ]] || failed=yes
-  record "$name" "$verdict" "$status" \
-    "$(awk "BEGIN { printf \"%.2f\", $EPOCHREALTIME - $begin }")" "$limit" "$command" "$reason"
-  [[ $verdict == ok ]]
+  write_results || exit 74
 }
 
 # missing NAME REASON: a stage that cannot run here.
-missing() { record "$1" 'not run' '' 0 0 '' "$2"; }
+missing() {
+  name=$1 limit=0 command='' begin=$EPOCHREALTIME
+  note 'not run' '' "$2"
+  write_results || exit 74
+}
+
+# ours NAME LIMIT PROGRAM ARGUMENT...: a stage of one of our programs, under the tool in $under if any.
+under=()
+ours() {
+  local program=$bin/$3
+  if [[ -x $program ]]; then
+    stage "$1" "$2" "${under[@]}" env "LD_LIBRARY_PATH=$libraries" "$program" "${@:4}"
+  else
+    missing "$1" "there is no $program"
+    failed=yes
+  fi
+}
+
+# The same for what needs the cuDNN module.
+module=$bin/cuda-mnist-cudnn.so
+with_module() {
+  if [[ -f $module ]]; then ours "$@"; else missing "$1" "there is no $module"; fi
+}
 
 build() {
   cmake -S "$root" -B "$bin" -DCMAKE_BUILD_TYPE=Release -DMNIST_CUDA=ON \
@@ -241,68 +315,61 @@ build() {
     cmake --build "$bin" -j "$(nproc)" --target cuda-mnist tests_cuda
 }
 
-: > "$work/stages"
 echo "$gpu, commit $commit, results in $out"
 export -f build
 export root bin
 if [[ $binaries == built ]]; then
-  if ! command -v nvcc > /dev/null; then
+  if command -v nvcc > /dev/null; then
+    stage build 300 bash -c build
+  else
     missing build "no nvcc: install the CUDA Toolkit, or give binaries with --bin"
     failed=yes
-  else
-    stage build 300 bash -c build
   fi
 fi
-
-program=$bin/cuda-mnist tests=$bin/tests_cuda
-if [[ -x $tests ]]; then
-  stage tests 60 "$tests"
-else
-  missing tests "there is no $tests" && failed=yes
-fi
-if [[ -x $program ]]; then
-  stage bench 60 "$program" bench --device cuda --repeat "$repeat" --plain --json
-  digits=(--dataset synthetic)
-  [[ -n $data ]] && digits=(--dataset mnist --data-dir "$data")
-  stage train 60 "$program" train --device cuda --epochs "$epochs" --seed 1 "${digits[@]}" --json \
-    --out "$work/mnist.h5" --log "$work/training_log.csv"
-  if [[ -f $bin/cuda-mnist-cudnn.so ]]; then
-    stage backends 30 "$program" check-backends --json
-    stage compare 60 "$program" bench --compare --device cuda --repeat "$repeat" --json
-    stage train-cudnn 30 "$program" train --device cuda --backend cudnn --epochs 5 --seed 1 \
-      "${digits[@]}" --json --out "$work/cudnn.h5" --log "$work/cudnn_log.csv"
-  else
-    for name in backends compare train-cudnn; do missing "$name" "there is no cuda-mnist-cudnn.so"; done
-  fi
-else
-  for name in bench train; do missing "$name" "there is no $program"; done
-  failed=yes
+if LD_LIBRARY_PATH=$libraries ldd "$module" 2> /dev/null | grep -q 'not found'; then
+  packages=$("$python" -c 'import nvidia.cudnn; print(*nvidia.cudnn.__path__)' 2> /dev/null)
+  packages=${packages%/nvidia/cudnn}
+  for directory in "$packages"/nvidia/{cudnn,cublas,cuda_nvrtc,cu[0-9]*}/lib; do
+    [[ -d $directory ]] && libraries+=${libraries:+:}$directory
+  done
 fi
 
-sanitizer=compute-sanitizer
-# Racecheck and synccheck look at shared memory and barriers; the engine adds none to its kernels'.
-kernels='~[engine]~[gradients]'
-every=''
-[[ $mode == quick ]] && every=$kernels
-[[ $mode == full ]] && kernels=''
-for check in memcheck initcheck synccheck racecheck; do
-  if ! command -v "$sanitizer" > /dev/null; then
-    missing "$check" "no compute-sanitizer in the PATH or in /usr/local/cuda/bin"
-  elif [[ ! -x $tests ]]; then
-    missing "$check" "there is no $tests"
-  else
-    selection=$every limit=75
-    [[ $check == synccheck || $check == racecheck ]] && selection=$kernels
-    stage "$check" "$limit" "$sanitizer" --tool "$check" --error-exitcode 86 "$tests" \
-      ${selection:+"$selection"}
-  fi
-done
-
+digits=(--dataset synthetic)
+[[ -n $data ]] && digits=(--dataset mnist --data-dir "$data")
+ours tests 60 tests_cuda '~[backends]'
+ours train 60 cuda-mnist train --device cuda --epochs "$epochs" --seed 1 "${digits[@]}" --json \
+  --out "$work/mnist.h5" --log "$work/training_log.csv"
+# The comparisons print everything at their end: a limit that is too short would lose it.
+ours bench 120 cuda-mnist bench --device cuda --repeat "$repeat" --plain --json
+with_module backends 60 cuda-mnist check-backends --json
+with_module compare 120 cuda-mnist bench --compare --device cuda --repeat "$repeat" --json
 if command -v "$python" > /dev/null; then
   stage baselines 120 "$python" "$root/tools/baselines.py" --device cuda --json
 else
   missing baselines "no $python"
 fi
 
-echo "results: $out"
+# Not the backends' tests: most of their time goes into references on the host, and their kernels may
+# be NVIDIA's. Racecheck and synccheck look at shared memory and barriers; the engine adds none to its
+# kernels'.
+every='~[backends]' kernels='~[backends]~[engine]~[gradients]'
+[[ $mode == quick ]] && every=$kernels
+[[ $mode == full ]] && kernels=$every
+for check in memcheck racecheck initcheck synccheck; do
+  selection=$every
+  [[ $check == synccheck || $check == racecheck ]] && selection=$kernels
+  if command -v compute-sanitizer > /dev/null; then
+    # All processes: the first is env.
+    under=(compute-sanitizer --tool "$check" --target-processes all --error-exitcode 86)
+    ours "$check" 75 tests_cuda "$selection"
+  else
+    missing "$check" "no compute-sanitizer in the PATH or in /usr/local/cuda/bin"
+  fi
+done
+under=()
+
+with_module train-cudnn 30 cuda-mnist train --device cuda --backend cudnn --epochs 5 --seed 1 \
+  "${digits[@]}" --json --out "$work/cudnn.h5" --log "$work/cudnn_log.csv"
+ours tests-backends 120 tests_cuda '[backends]'
+
 [[ $failed == no ]]

@@ -100,6 +100,17 @@ FAULTS = [
      "CUBLAS_COMPUTE_32F_FAST_TF32"),
     ("operands said to be aligned to 256 bytes", CUDNN + "gemm.cpp",
      "kAlignment = 16", "kAlignment = 256"),
+    ("alignment of the bias not said", CUDNN + "gemm.cpp",
+     "  set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, uintptr_t{kAlignment});\n", ""),
+    ("refused fusion taken for a failure", CUDNN + "convolution.cpp",
+     "CUDNN_STATUS_CATEGORY(status) != CUDNN_STATUS_NOT_SUPPORTED", "true"),
+    ("refused fusion known by one of its statuses", CUDNN + "convolution.cpp",
+     "CUDNN_STATUS_CATEGORY(status) != CUDNN_STATUS_NOT_SUPPORTED",
+     "status != CUDNN_STATUS_NOT_SUPPORTED"),
+    ("refused fusion asked for again", CUDNN + "convolution.cpp",
+     "plan.fused.value_or(true)", "true"),
+    ("refused fusion taken after the first run too", CUDNN + "convolution.cpp",
+     "if (!plan.fused) plan.fused =", "plan.fused ="),
     # What is done, and where.
     ("ReLU left out of convolutions without bias", CUDNN + "convolution.cpp",
      "    if (ends_in_relu)\n", "    if (false)\n"),
@@ -185,7 +196,7 @@ def symptom(process):
         return f"crash (signal {-process.returncode})"
     output = re.sub(r"\n  +", " ", process.stdout)  # Catch2 wraps lines
     for pattern in (r"stand-in: (.*)", r"^((?:cudnn|cublas|cuda)[A-Za-z]\w*: .*)",
-                    r"(\d+ of \d+ wrong; first.*)", r"FAILED: *(.*)"):
+                    r"(\d+ of \d+ wrong; first.*)", r"FAILED:\s*(.*)"):
         found = re.search(pattern, output, re.MULTILINE)
         if found:
             return found.group(1).strip().strip('"')[:90]

@@ -32,6 +32,7 @@ struct ConvolutionPlan {
   Tensor y;
   Pass<cudnnConvolutionFwdAlgo_t> forward;
   std::optional<ConvolutionBackward> backward;
+  std::optional<bool> fused;  // whether cuDNN takes bias and ReLU too; known after the first run
 };
 
 // The first of cuDNN's proposals, fastest first, that gives the same bits every time in the
@@ -79,17 +80,23 @@ class Convolution final : public LayerOp {
 
   void forward(float* y, const float* x, const float* weights, const StepState*, int n,
                cudaStream_t stream) override {
-    const ConvolutionPlan& plan = this->plan(n, stream);
+    ConvolutionPlan& plan = this->plan(n, stream);
     const cudnnHandle_t cudnn = context_->on(stream);
     const float* input = plan.input.fill(cudnn, x);
     const float* bias = places_.bias ? weights + *places_.bias : nullptr;
     const auto& [mode, algorithm, workspace] = plan.forward;
-    if (bias != nullptr && ends_in_relu) {
-      CUDNN_CHECK(cudnnConvolutionBiasActivationForward(
+    if (bias != nullptr && ends_in_relu && plan.fused.value_or(true)) {
+      const cudnnStatus_t status = cudnnConvolutionBiasActivationForward(
           cudnn, &kOne, plan.input.tensor(), input, filter_.get(), weights_.data(), mode.get(),
           algorithm, workspace.data(), workspace.bytes(), &kZero, plan.y.get(), y, bias_.get(),
-          bias, context_->relu(), plan.y.get(), y));
-      return;
+          bias, context_->relu(), plan.y.get(), y);
+      // The algorithm was proposed for the convolution alone: cuDNN may not have it with bias and
+      // ReLU, which only a call tells. A plan's first run, which no graph records, settles it.
+      if (!plan.fused) plan.fused = CUDNN_STATUS_CATEGORY(status) != CUDNN_STATUS_NOT_SUPPORTED;
+      if (*plan.fused) {
+        cudnn_check(status, "cudnnConvolutionBiasActivationForward", __FILE__, __LINE__);
+        return;
+      }
     }
     CUDNN_CHECK(cudnnConvolutionForward(cudnn, &kOne, plan.input.tensor(), input, filter_.get(),
                                         weights_.data(), mode.get(), algorithm, workspace.data(),
@@ -154,6 +161,7 @@ class Convolution final : public LayerOp {
     ConvolutionPlan plan{PaddedInput(*context_, n, rows_, columns_, shape_.c, 0.0f, mode_),
                          make_tensor(n, shape_.p, shape_.q, shape_.k),
                          {},
+                         {},
                          {}};
     const cudnnHandle_t cudnn = context_->on(context_->setup());
     const bool timed = context_->options().timed_search;
@@ -208,7 +216,7 @@ class Convolution final : public LayerOp {
     return plan;
   }
 
-  const ConvolutionPlan& plan(int n, cudaStream_t stream) {
+  ConvolutionPlan& plan(int n, cudaStream_t stream) {
     return plans_.at(n, stream, [this](int batch) { return make_plan(batch); });
   }
 

@@ -33,6 +33,8 @@ Owned<cublasLtMatmulDesc_t> make_product(const Context& context, const Operand& 
   set(product, CUBLASLT_MATMUL_DESC_TRANSA, operation(a));
   set(product, CUBLASLT_MATMUL_DESC_TRANSB, operation(b));
   set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(epilogue));
+  // Not a place, but an alignment: the heuristic reads off it what to expect of run()'s vectors.
+  set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, uintptr_t{kAlignment});
   return owner;
 }
 

@@ -37,6 +37,8 @@ void set_capturing(bool capturing);
 void allow_tf32(bool allow);
 // cublasLt refuses to sum a factor beside the product.
 void refuse_bias_gradient(bool refuse);
+// cuDNN does not fuse bias and ReLU into a convolution.
+void refuse_fusion(bool refuse);
 // cuDNN proposes no deterministic algorithm.
 void refuse_determinism(bool refuse);
 

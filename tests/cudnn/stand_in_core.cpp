@@ -62,7 +62,8 @@ void reset() {
   s.calls.clear();
   s.failed.clear();
   s.fail_in = 0;
-  s.capturing = s.tf32 = s.refuse_bias_gradient = s.refuse_determinism = false;
+  s.capturing = s.tf32 = false;
+  s.refuse_bias_gradient = s.refuse_fusion = s.refuse_determinism = false;
 }
 
 const std::vector<std::string>& faults() {
@@ -88,6 +89,9 @@ void allow_tf32(bool allow) {
 }
 void refuse_bias_gradient(bool refuse) {
   state().refuse_bias_gradient = refuse;
+}
+void refuse_fusion(bool refuse) {
+  state().refuse_fusion = refuse;
 }
 void refuse_determinism(bool refuse) {
   state().refuse_determinism = refuse;

@@ -29,7 +29,8 @@ struct State {
   std::map<std::string, int> calls;
   int fail_in = 0;
   std::string failed;
-  bool capturing = false, tf32 = false, refuse_bias_gradient = false, refuse_determinism = false;
+  bool capturing = false, tf32 = false;
+  bool refuse_bias_gradient = false, refuse_fusion = false, refuse_determinism = false;
 
   struct Object {
     std::type_index type;

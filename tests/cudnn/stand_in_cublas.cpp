@@ -56,6 +56,7 @@ struct Problem {
   uint32_t m, n, k, lda, ldb, ldd;
   uint32_t epilogue, operations, compute;
   uint32_t alignment[4];
+  uint32_t vector_alignment;  // 0: the epilogue has none
   bool operator==(const Problem&) const = default;
   // Every third problem needs no workspace.
   size_t workspace() const { return (m + n + k) % 3 == 0 ? 0 : 64 * (size_t(m) + n) + 16 * k; }
@@ -103,8 +104,15 @@ bool read_operands(Call& call, Operands& o, cublasLtHandle_t handle, cublasLtMat
                o.product->epilogue,
                uint32_t(ta * 2 + tb),
                uint32_t(o.product->compute),
-               {}};
+               {},
+               0};
   return call.sound();
+}
+
+// Whether an epilogue reads a bias or writes the gradient of one.
+bool has_vector(uint32_t epilogue) {
+  return epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ||
+         epilogue == CUBLASLT_EPILOGUE_BGRADA || epilogue == CUBLASLT_EPILOGUE_BGRADB;
 }
 
 template <typename T>
@@ -254,6 +262,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   if (o.product->epilogue == CUBLASLT_EPILOGUE_BGRADA && state().refuse_bias_gradient)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   std::copy_n(p->alignment, 4, o.problem.alignment);
+  if (has_vector(o.problem.epilogue)) {
+    const auto address = reinterpret_cast<uintptr_t>(o.product->vector);
+    if (!call.require(address != 0, "a bias of unknown alignment"))
+      return CUBLAS_STATUS_INVALID_VALUE;
+    o.problem.vector_alignment = uint32_t(address & -address);
+  }
   if (requested < 1 || o.problem.workspace() > p->workspace) return CUBLAS_STATUS_NOT_SUPPORTED;
   results[0] = {};
   std::memcpy(&results[0].algo, &o.problem, sizeof(o.problem));
@@ -278,12 +292,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
   Problem chosen{};
   std::memcpy(&chosen, algorithm, sizeof(chosen));
   std::copy_n(chosen.alignment, 4, o.problem.alignment);
+  o.problem.vector_alignment = chosen.vector_alignment;
   call.require(chosen == o.problem, "the algorithm was found for another product");
   call.require(workspace_bytes >= o.problem.workspace(), "the workspace is too small");
   const void* pointers[] = {a, b, c, d};
   for (int i = 0; i < 4; ++i)
     call.require(reinterpret_cast<uintptr_t>(pointers[i]) % chosen.alignment[i] == 0,
                  "an operand is less aligned than promised");
+  if (has_vector(o.problem.epilogue))
+    call.require(reinterpret_cast<uintptr_t>(o.product->vector) % chosen.vector_alignment == 0,
+                 "the bias is less aligned than promised");
   call.require(c == d, "C is not D");
 
   const bool ta = o.product->transa == CUBLAS_OP_T, tb = o.product->transb == CUBLAS_OP_T;

@@ -471,6 +471,7 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
   call.require(same_shape(*added, *c.y), "z is not as large as y");
   // Without activation, cuDNN allows one algorithm only.
   call.require(act->mode == CUDNN_ACTIVATION_RELU, "not a ReLU");
+  if (state().refuse_fusion) return CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
   const double keep = scalar(alpha2);
   const Indices at_x = places(*c.x), at_w = places(*c.w), at_y = places(*c.y);
   const Indices at_z = places(*added), at_bias = places(*b);

@@ -114,6 +114,18 @@ TEST_CASE("cudnn convolution in either arithmetic, by either search", "[cudnn]")
     }
 }
 
+TEST_CASE("cudnn convolution without fusion computes the same", "[cudnn]") {
+  const ConvShape shape = conv_same(3, 8, 7, 4, 9, {3, 3}, {2, 2});
+  const Arena arena(shape.filter_size(), size_t(shape.k));
+  const auto context = new_context();
+  stand_in::refuse_fusion(true);
+  const auto op = make_convolution(context, "conv2d", shape, arena.places, true, Mode::kTraining);
+  for (int n : {3, 2, 3, 2})
+    check_convolution(*op, arena, with_batch(shape, n), {true, true, true});
+  REQUIRE(stand_in::calls("cudnnConvolutionForward") == 4);
+  REQUIRE(stand_in::calls("cudnnConvolutionBiasActivationForward") == 2);  // asked once per plan
+}
+
 TEST_CASE("cudnn max pooling", "[cudnn]") {
   std::vector<PoolShape> shapes = edge_pool_shapes();
   for (const PoolShape& shape : model_pool_shapes(3)) shapes.push_back(shape);

@@ -116,6 +116,7 @@ TEST_CASE("cudnn ops for inference plan no way back", "[cudnn]") {
 
 TEST_CASE("cudnn ops can be recorded into a graph", "[cudnn]") {
   stand_in::reset();
+  stand_in::refuse_fusion(GENERATE(false, true));
   Net net(Mode::kTraining);
   net.run();
   stand_in::set_capturing(true);
@@ -130,6 +131,19 @@ TEST_CASE("cudnn ops can be recorded into a graph", "[cudnn]") {
   net.run(kBatch - 1);
   stand_in::set_capturing(false);
   REQUIRE(stand_in::faults().empty());
+}
+
+TEST_CASE("a convolution that was fused once is not split later", "[cudnn]") {
+  stand_in::reset();
+  Net net(Mode::kTraining);
+  net.run();
+  stand_in::refuse_fusion(true);
+  try {
+    net.run();
+    FAIL("the refusal went unnoticed");
+  } catch (const CudnnError& error) {
+    REQUIRE(error.status() == CUDNN_STATUS_NOT_SUPPORTED_SHAPE);
+  }
 }
 
 TEST_CASE("cudnn ops repeat to the bit", "[cudnn]") {
@@ -178,6 +192,7 @@ TEST_CASE("every failing call of cuDNN, cuBLAS and CUDA is noticed, and nothing 
   for (bool fused : {true, false}) {
     stand_in::reset();
     stand_in::refuse_bias_gradient(!fused);
+    stand_in::refuse_fusion(!fused);
     int failures = 0;
     for (int number = 1;; ++number) {
       std::string what;
