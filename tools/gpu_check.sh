@@ -11,8 +11,7 @@
 #               without it both are built, for this GPU, in build/gpu-check
 # --data-dir    MNIST's files for the 100 epochs; without them the synthetic digits are trained on
 # --out FILE    instead of tools/results/GPU-DATE.json
-# --quick       the sanitizers see only the tests of the kernels with shared memory, the benchmark
-#               repeats less, 10 epochs: about 3 minutes
+# --quick       the sanitizers see only the tests of the kernels, the benchmark repeats less, 10 epochs
 # --full        the sanitizers see every test but those of `tests-backends`, and every stage has six
 #               times as long
 # --seconds N   stops starting stages then, and shortens the last [540; with --full 3600]
