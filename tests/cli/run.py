@@ -490,7 +490,9 @@ class Signals(Case):
         self.check_resume(signal.SIGTERM, 143)
 
     def test_sighup(self):
-        process = self.start("--epochs", "100000", "--json")
+        # These tests may run under nohup, which passes on that the signal is ignored.
+        process = self.start("--epochs", "100000", "--json",
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         _, stderr = self.stop(process, signal.SIGHUP, 0)
         self.assertEqual(process.returncode, 143, stderr)
 
