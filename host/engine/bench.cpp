@@ -1,4 +1,4 @@
-#include "host/engine/bench.h"
+#include "host/engine/operands.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "host/engine/bench.h"
+#include "host/engine/operands.h"
 #include "kernels/kernels.h"
 
 namespace mnist::MNIST_TARGET {

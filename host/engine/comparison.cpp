@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "host/engine/bench.h"
+#include "host/engine/operands.h"
 #include "host/engine/operation.h"
 #include "host/engine/stream.h"
 #include "host/error.h"
