@@ -5,9 +5,8 @@
 
 #include "kernels/common.cuh"
 #include "kernels/conv.cuh"
+#include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
-
-#include <warp_float.cuh>
 
 namespace mnist::MNIST_TARGET {
 

@@ -10,10 +10,9 @@
 #include "kernels/common.cuh"
 #include "kernels/conv.cuh"
 #include "kernels/kernels.h"
+#include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
 #include "kernels/sum_rows.cuh"
-
-#include <warp_float.cuh>
 
 namespace mnist::MNIST_TARGET {
 

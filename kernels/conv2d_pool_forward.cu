@@ -8,9 +8,8 @@
 #include "kernels/conv.cuh"
 #include "kernels/conv2d_direct.cuh"
 #include "kernels/kernels.h"
+#include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
-
-#include <warp_float.cuh>
 
 namespace mnist::MNIST_TARGET {
 

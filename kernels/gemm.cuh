@@ -11,12 +11,12 @@
 #pragma once
 
 #include <cuda_runtime.h>
-#include <thread_tile.cuh>
 
 #include <type_traits>
 
 #include "kernels/check.h"
 #include "kernels/common.cuh"
+#include "kernels/lanes/lanes.cuh"
 
 namespace mnist::MNIST_TARGET {
 

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "host/cli/options.h"
 #include "host/cli/output.h"
+#include "host/cli/parser.h"
 #include "host/cli/signals.h"
-#include "host/engine.h"
+#include "host/engine/engine.h"
 #include "host/error.h"
 
 namespace mnist::cli {

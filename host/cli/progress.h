@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include "host/engine.h"
-#include "host/trainer.h"
+#include "host/engine/engine.h"
+#include "host/training/trainer.h"
 
 namespace mnist::cli {
 

@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <span>
 
-#include "host/engine.h"
-#include "host/engine/device_buffer.h"
-#include "host/engine/stream.h"
+#include "host/engine/device/device_buffer.h"
+#include "host/engine/device/stream.h"
+#include "host/engine/engine.h"
 
 namespace mnist::MNIST_TARGET {
 

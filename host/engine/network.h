@@ -7,10 +7,10 @@
 #include <memory>
 #include <vector>
 
-#include "host/engine/backend.h"
-#include "host/engine/device_buffer.h"
-#include "host/engine/stream.h"
-#include "host/model.h"
+#include "host/engine/backends/backend.h"
+#include "host/engine/device/device_buffer.h"
+#include "host/engine/device/stream.h"
+#include "host/model/model.h"
 #include "kernels/shapes.h"
 
 namespace mnist::MNIST_TARGET {

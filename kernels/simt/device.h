@@ -68,8 +68,7 @@ inline void __threadfence_block() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-// ---- warp shuffles
-// -------------------------------------------------------------------------------
+// ---- warp shuffles ------------------------------------------------------------------------------
 template <typename T>
 T shuffle(unsigned mask, T value, unsigned source, Site site) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
@@ -107,8 +106,7 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, SIMT_SI
   return shuffle(mask, value, inside ? other : lane, {file, line});
 }
 
-// ---- votes and integer reductions
-// ------------------------------------------------------------------
+// ---- votes and integer reductions ---------------------------------------------------------------
 inline unsigned vote(unsigned mask, bool predicate, Site site) {
   const uint64_t* values = warp_collective(Collective::kVote, mask, predicate, site);
   unsigned ballot = 0;
@@ -126,8 +124,7 @@ inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
   return vote(mask, predicate != 0, {file, line}) == mask;
 }
 
-// ---- integer atomics (kernels use no atomic on floats: every sum has a fixed order)
-// ----------------
+// ---- integer atomics (kernels use no atomic on floats: every sum has a fixed order) -------------
 template <typename T>
 concept AtomicInteger = std::is_integral_v<T> &&(sizeof(T) == 4 || sizeof(T) == 8);
 
@@ -161,8 +158,7 @@ T atomicMin(T* address, std::type_identity_t<T> value) {
   return seen;
 }
 
-// ---- intrinsics
-// -----------------------------------------------------------------------------------
+// ---- intrinsics ---------------------------------------------------------------------------------
 template <typename T>
 T __ldg(const T* address) {
   return *address;

@@ -197,8 +197,7 @@ cudaError_t check_copy(const void* to, const void* from, size_t bytes, cudaMemcp
 
 }  // namespace
 
-// ---- control
-// ----------------------------------------------------------------------------------------
+// ---- control ------------------------------------------------------------------------------------
 void fail_allocation(int nth) {
   SIMT_LOCK;
   runtime().fail_countdown = nth;
@@ -209,8 +208,7 @@ int live_allocations() {
   return int(runtime().allocations.size());
 }
 
-// ---- errors
-// -----------------------------------------------------------------------------------------
+// ---- errors -------------------------------------------------------------------------------------
 namespace {
 
 struct ErrorText {
@@ -259,8 +257,7 @@ cudaError_t cudaPeekAtLastError() {
   return runtime().last_error;
 }
 
-// ---- device
-// -----------------------------------------------------------------------------------------
+// ---- device -------------------------------------------------------------------------------------
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
@@ -318,8 +315,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return cudaSuccess;
 }
 
-// ---- memory
-// -----------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   return allocate(pointer, bytes, MemoryKind::kDevice);
 }
@@ -384,8 +380,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
   return cudaSuccess;
 }
 
-// ---- streams and events
-// ---------------------------------------------------------------------------
+// ---- streams and events -------------------------------------------------------------------------
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   SIMT_LOCK;
   *stream = new Stream;
@@ -497,8 +492,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   return cudaSuccess;
 }
 
-// ---- graphs
-// -----------------------------------------------------------------------------------------
+// ---- graphs -------------------------------------------------------------------------------------
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   SIMT_LOCK;
   if (stream == nullptr || stream->queue->capture) return report(cudaErrorStreamCaptureUnsupported);
@@ -559,8 +553,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   return cudaSuccess;
 }
 
-// ---- launches
-// ---------------------------------------------------------------------------------------
+// ---- launches -----------------------------------------------------------------------------------
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int value) {
   SIMT_LOCK;
   if (value < 0 || size_t(value) > kMaxDynamicBytes) return report(cudaErrorInvalidValue);

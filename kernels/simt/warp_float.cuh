@@ -1,5 +1,5 @@
-// The cpu target's ../warp_float.cuh: the same arithmetic, with the 32 lanes of a warp as vectors
-// of the processor's, held and worked on by the warp's first thread.
+// The cpu target's ../lanes/warp_float.cuh: the same arithmetic, with the 32 lanes of a warp as
+// vectors of the processor's, held and worked on by the warp's first thread.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,0 +1,50 @@
+#include "host/cli/commands/bench_result.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "host/cli/output.h"
+#include "host/error.h"
+
+namespace mnist::cli {
+
+BenchResult measured(const BenchRow& row, BenchTimes times) {
+  std::vector<double> sorted = times.seconds;
+  std::sort(sorted.begin(), sorted.end());
+  const size_t half = sorted.size() / 2;
+  const double median =
+      sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  return {row, std::move(times), median, sorted.front()};
+}
+
+double floor_share(const BenchResult& result, const DevicePeak& peak) {
+  if (!known(peak) || !(result.times.bytes > 0)) return 0;
+  return std::max(result.row.flops / peak.flops, result.times.bytes / peak.bytes) / result.median;
+}
+
+std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int repeats) {
+  const char* unit = device.target == Target::kCuda ? "SM" : "thread";
+  std::string text = fmt::format("{} ({}), {}, {} each\n", device.name, device.architecture,
+                                 counted(device.multiprocessors, unit), counted(repeats, "repeat"));
+  if (known(peak))
+    text += fmt::format(
+        "Peak from its clocks: {:.1f} TFLOP/s in FP32, {:.0f} GB/s. The floor of an operation is\n"
+        "the larger of its arithmetic and its bytes over those.\n",
+        peak.flops * 1e-12, peak.bytes * 1e-9);
+  else
+    text += "Its peak is unknown, hence no share of the floor.\n";
+  return text + "\n";
+}
+
+void fail_no_row(const std::vector<BenchRow>& rows, const std::string& filter) {
+  std::set<std::string> names;
+  for (const BenchRow& row : rows) names.insert(row.name);
+  throw Error(ExitCode::kUsage, fmt::format("bench: --filter: no row contains '{}'. There are: {}.",
+                                            filter, fmt::join(names, ", ")));
+}
+
+}  // namespace mnist::cli

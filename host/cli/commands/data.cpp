@@ -1,0 +1,58 @@
+// The data command: fetch a data set, verify it, or say where it is.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "host/cli/parser.h"
+#include "host/cli/setup.h"
+#include "host/data/dataset.h"
+
+namespace mnist::cli {
+namespace {
+
+ExitCode verify(const DatasetRequest& request, bool json, Results& results) {
+  ExitCode code = ExitCode::kOk;
+  Json files = Json::array();
+  for (const FileCheck& check : verify_dataset(request)) {
+    if (!check.ok && code != ExitCode::kMissingInput) {
+      code = std::filesystem::exists(check.file) ? ExitCode::kBadInput : ExitCode::kMissingInput;
+    }
+    files.push_back({{"file", check.file}, {"ok", check.ok}, {"verdict", check.verdict}});
+    if (!json) results.text(fmt::format("{}: {}\n", check.file, check.verdict));
+  }
+  if (json) {
+    results.json(Json{{"dataset", request.name}, {"ok", code == ExitCode::kOk}, {"files", files}});
+  }
+  return code;
+}
+
+}  // namespace
+
+ExitCode run_data(int argc, char** argv, Results& results) {
+  Parser parser("data", "fetch: download what is missing; verify: check every byte; path: where.",
+                {"cuda-mnist data fetch", "cuda-mnist data verify --dataset fashion-mnist"});
+  std::string action;
+  DataOptions data;
+  bool json = false;
+  add_choice(parser, "ACTION", action, {"fetch", "verify", "path"}, "What to do")->required();
+  add_data_options(parser, data);
+  add_json_flag(parser, json, "One JSON object");
+  if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
+
+  const DatasetRequest request = data.request();
+  if (action == "path") {
+    const std::string directory = data_directory(request).string();
+    if (json) {
+      results.json(Json{{"dataset", request.name}, {"directory", directory}});
+    } else {
+      results.text(directory + "\n");
+    }
+    return ExitCode::kOk;
+  }
+  if (action == "fetch") fetch_data(request);
+  return verify(request, json, results);
+}
+
+}  // namespace mnist::cli

@@ -1,0 +1,130 @@
+// The inspect command: what is in a model file.
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "host/cli/parser.h"
+#include "host/cli/setup.h"
+
+namespace mnist::cli {
+namespace {
+
+const char* kind_name(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::kConv2D:
+      return "Conv2D";
+    case LayerKind::kMaxPool2D:
+      return "MaxPooling2D";
+    case LayerKind::kFlatten:
+      return "Flatten";
+    case LayerKind::kDropout:
+      return "Dropout";
+    case LayerKind::kDense:
+      return "Dense";
+  }
+  return "";
+}
+
+const char* activation_name(Activation activation) {
+  switch (activation) {
+    case Activation::kLinear:
+      return "linear";
+    case Activation::kRelu:
+      return "relu";
+    case Activation::kSoftmax:
+      return "softmax";
+  }
+  return "";
+}
+
+Json layer_json(const Model& model, int index) {
+  const Layer& layer = model.layers[static_cast<size_t>(index)];
+  const bool windowed = layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kMaxPool2D;
+  const bool trained = layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kDense;
+  Json json{{"name", layer.name}, {"kind", kind_name(layer.kind)}};
+  if (trained) {
+    json["units"] = layer.units;
+    json["activation"] = activation_name(layer.activation);
+  }
+  if (windowed) {
+    json["window"] = {layer.window_h, layer.window_w};
+    json["strides"] = {layer.stride_h, layer.stride_w};
+    json["padding"] = layer.padding == Padding::kSame ? "same" : "valid";
+  }
+  if (layer.kind == LayerKind::kDropout) json["rate"] = layer.rate;
+  json["output"] = {layer.output.h, layer.output.w, layer.output.c};
+  Json parameters = Json::object();
+  for (const Parameter& parameter : model.parameters) {
+    if (parameter.layer == index) parameters[parameter.name] = parameter.shape;
+  }
+  json["parameters"] = parameters;
+  return json;
+}
+
+Json state_json(const RunState& state) {
+  return {{"epoch", state.epoch},
+          {"batch", state.batch},
+          {"iteration", state.iteration},
+          {"learning_rate", Json::parse(fmt::format("{}", state.learning_rate))},
+          {"batch_size", state.batch_size},
+          {"seed", state.seed},
+          {"shuffle", state.shuffle},
+          {"dataset", state.dataset},
+          {"train_samples", state.train_samples},
+          {"log_bytes", state.log_bytes}};
+}
+
+std::string state_text(const RunState& state) {
+  std::string reached = counted(state.epoch, "epoch");
+  if (state.batch > 0) reached += " and " + counted(state.batch, "step");
+  return fmt::format(
+      "Training: {} ({} updates) on {} images of {}, batch size {}, learning rate {}, seed {}, "
+      "shuffle {}\n",
+      reached, grouped(state.iteration), grouped(state.train_samples), state.dataset,
+      state.batch_size, state.learning_rate, state.seed, state.shuffle ? "on" : "off");
+}
+
+std::string checksum_text(const ModelFile& file) {
+  if (file.checksum.empty()) return "none in the file";
+  return file.checksum + (file.checksum_verified ? " (verified)" : " (not verified)");
+}
+
+}  // namespace
+
+ExitCode run_inspect(int argc, char** argv, Results& results) {
+  Parser parser("inspect", "What is in a model file: layers, training state, checksum.",
+                {"cuda-mnist inspect mnist.h5"});
+  std::string path;
+  bool json = false;
+  parser.add_option("FILE", path, "Model file")->required()->type_name("");
+  add_json_flag(parser, json, "One JSON object");
+  if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
+
+  const ModelFile file = load_model(path);
+  if (json) {
+    Json layers = Json::array();
+    for (int i = 0; i < static_cast<int>(file.model.layers.size()); ++i) {
+      layers.push_back(layer_json(file.model, i));
+    }
+    results.json(Json{{"file", path},
+                      {"writer", file.writer},
+                      {"arch", arch_string(file.model)},
+                      {"input", {file.model.input.h, file.model.input.w, file.model.input.c}},
+                      {"parameters", file.model.parameter_count()},
+                      {"layers", layers},
+                      {"checksum", file.checksum.empty() ? Json() : Json(file.checksum)},
+                      {"checksum_verified", file.checksum_verified},
+                      {"training", file.state ? state_json(*file.state) : Json()},
+                      {"warnings", file.warnings}});
+    return ExitCode::kOk;
+  }
+  std::string text = fmt::format("{}: written by {}\n\n{}\nTensor SHA-256: {}\n", path, file.writer,
+                                 summary(file.model), checksum_text(file));
+  text += file.state ? state_text(*file.state)
+                     : "Training: no state to resume; train --init starts from these weights\n";
+  results.text(text);
+  return ExitCode::kOk;
+}
+
+}  // namespace mnist::cli

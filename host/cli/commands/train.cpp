@@ -1,0 +1,408 @@
+// The train command: the seed recipe by default, a fresh run or the rest of an earlier one.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/cli/parser.h"
+#include "host/cli/progress.h"
+#include "host/cli/setup.h"
+#include "host/cli/signals.h"
+#include "host/os/atomic_file.h"
+#include "host/os/sha256.h"
+#include "host/training/trainer.h"
+
+namespace mnist::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrainOptions {
+  DataOptions data;
+  DeviceOptions device;
+  int64_t epochs = 100;
+  int batch_size = 128;
+  std::string learning_rate = "0.001";
+  uint64_t seed = 1;
+  std::string math = "fp32";
+  std::string out = "mnist.h5";
+  std::string log = "training_log.csv";
+  std::string arch = kDefaultArch;
+  std::string init, resume;
+  std::string shuffle = "on";
+  int64_t limit = 0;
+  std::string streaming = "stream";
+  int threads = 0;
+  std::string profile_steps;
+  bool eager = false;
+  bool json = false;
+};
+
+void add_options(Parser& parser, TrainOptions& options) {
+  constexpr int64_t kMany = 1'000'000'000;
+  parser.option_defaults()->group("What is trained");
+  add_integer<int64_t>(parser, "--epochs", options.epochs, 0, kMany,
+                       "Epochs in all; 0 writes the initial model");
+  add_integer<int>(parser, "--batch-size", options.batch_size, 1, 65536, "Images per update");
+  parser.add_option("--learning-rate", options.learning_rate, "Adam's step size")
+      ->type_name("X")
+      ->capture_default_str();
+  add_integer<uint64_t>(parser, "--seed", options.seed, 0, std::numeric_limits<uint64_t>::max(),
+                        "Of initial weights, order and dropout");
+  add_choice(parser, "--shuffle", options.shuffle, {"on", "off"}, "A new order every epoch");
+  add_integer<int64_t>(parser, "--limit", options.limit, 1, kMany,
+                       "Only the first N training images")
+      ->default_str("all");
+  parser.add_option("--arch", options.arch, "Layers")->type_name("SPEC")->capture_default_str();
+  add_data_options(parser, options.data);
+
+  parser.option_defaults()->group("Files");
+  parser.add_option("--out", options.out, "Model, saved after every epoch")
+      ->type_name("FILE.h5")
+      ->capture_default_str();
+  parser.add_option("--log", options.log, "Log, one row per epoch")
+      ->type_name("FILE.csv")
+      ->capture_default_str();
+  parser.add_option("--init", options.init, "Start from the layers and weights in a file")
+      ->type_name("FILE.h5");
+  parser
+      .add_option("--resume", options.resume,
+                  "Go on exactly with the run in a file, which is --out too")
+      ->type_name("FILE.h5");
+
+  parser.option_defaults()->group("Where and how it runs");
+  add_device_options(parser, options.device);
+  add_backend_option(parser, options.device);
+  add_choice(parser, "--math", options.math, {"fp32"}, "Arithmetic");
+  add_choice(parser, "--data", options.streaming, {"stream", "resident"},
+             "Stream the batches to the device, or keep all images there");
+  add_integer<int>(parser, "--threads", options.threads, 0, 1024,
+                   "Threads of the processor; 0: one per core");
+  parser
+      .add_option("--profile-steps", options.profile_steps,
+                  "Steps of this run for the CUDA profiler, from 0, without B")
+      ->type_name("A:B");
+  parser.add_flag("--eager", options.eager,
+                  "No CUDA graph: slower, same results; shows profilers each layer");
+  add_json_flag(parser, options.json, "One JSON object per epoch, and a summary");
+}
+
+// Where a run begins: a fresh one, one from given weights, or the rest of an earlier one.
+struct Start {
+  Model model;
+  std::optional<std::vector<float>> weights;  // absent: initialised from the seed
+  RunState state;
+};
+
+void require_same_arch(const Parser& parser, const TrainOptions& options, const Model& model,
+                       const std::string& file) {
+  if (parser.count("--arch") == 0) return;
+  const std::string given = arch_string(parse_arch(options.arch));
+  if (given == arch_string(model)) return;
+  throw Error(ExitCode::kUsage, fmt::format("--arch {} contradicts {}, which has {}; leave it out",
+                                            given, file, arch_string(model)));
+}
+
+// Takes what the file says of its run; an option that says otherwise is an error.
+Start resumed_start(const Parser& parser, TrainOptions& options) {
+  const std::string& path = options.resume;
+  ModelFile file = load_model(path);
+  if (!file.state) {
+    throw Error(
+        ExitCode::kBadInput,
+        fmt::format("{} (written by {}) holds no training state to resume; --init {} starts "
+                    "a new run from its weights",
+                    path, file.writer, path));
+  }
+  const RunState& state = *file.state;
+  const auto require_same = [&](const char* option, const auto& given, const auto& kept) {
+    if (parser.count(option) == 0 || given == kept) return;
+    throw Error(ExitCode::kUsage,
+                fmt::format("{} {} contradicts {}, whose run has {}; leave it out", option, given,
+                            path, kept));
+  };
+  const std::string shuffle = state.shuffle ? "on" : "off";
+  require_same("--batch-size", options.batch_size, state.batch_size);
+  require_same("--learning-rate", positive_float("--learning-rate", options.learning_rate),
+               state.learning_rate);
+  require_same("--seed", options.seed, state.seed);
+  require_same("--shuffle", options.shuffle, shuffle);
+  require_same("--limit", options.limit, state.train_samples);
+  require_same("--dataset", options.data.dataset, state.dataset);
+  require_same_arch(parser, options, file.model, path);
+  if (state.epoch >= options.epochs) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("{} has {} already; a larger number after --epochs (now {}) goes "
+                            "on",
+                            path, counted(state.epoch, "epoch"), options.epochs));
+  }
+  options.data.dataset = state.dataset;
+  if (parser.count("--out") == 0) options.out = path;
+  return {std::move(file.model), std::move(file.weights), std::move(*file.state)};
+}
+
+Start fresh_start(const Parser& parser, const TrainOptions& options) {
+  Start start;
+  if (options.init.empty()) {
+    start.model = parse_arch(options.arch);
+    check_fits_digits(start.model, "--arch", ExitCode::kUsage);
+  } else {
+    ModelFile file = load_model(options.init);
+    require_same_arch(parser, options, file.model, options.init);
+    start.model = std::move(file.model);
+    start.weights = std::move(file.weights);
+  }
+  start.state.learning_rate = positive_float("--learning-rate", options.learning_rate);
+  start.state.seed = options.seed;
+  start.state.batch_size = options.batch_size;
+  start.state.shuffle = options.shuffle == "on";
+  start.state.dataset = options.data.dataset;
+  return start;
+}
+
+void check_outputs(const TrainOptions& options, const Model& model) {
+  if (fs::absolute(options.out).lexically_normal() ==
+      fs::absolute(options.log).lexically_normal()) {
+    throw Error(ExitCode::kUsage, "--out and --log name the same file");
+  }
+  // Weights and both moments are nearly all of the file.
+  check_writable(options.out, 3 * model.arena_size * sizeof(float));
+  check_writable(options.log);
+}
+
+// A resumed run whose log is gone starts a new one; it says so, since the earlier rows are lost.
+void find_log(const TrainOptions& options, RunState& state) {
+  if (state.log_bytes == 0 || fs::exists(options.log)) return;
+  message(fmt::format("{} is not there: a new log starts with epoch {}. (--log names another.)",
+                      options.log, state.epoch + 1));
+  state.log_bytes = 0;
+}
+
+void load_weights(Engine& engine, Start& start) {
+  if (!start.weights) {
+    engine.initialize();
+    return;
+  }
+  RunState& state = start.state;
+  state.m.resize(start.model.arena_size);  // zero unless resumed
+  state.v.resize(start.model.arena_size);
+  engine.load({.weights = std::move(*start.weights),
+               .m = std::move(state.m),
+               .v = std::move(state.v),
+               .iteration = state.iteration,
+               .learning_rate = state.learning_rate});
+}
+
+Samples samples_of(const ImageSet& set) {
+  return {.images = set.images.data(), .labels = set.labels.data(), .count = set.count};
+}
+
+Json epoch_json(const EpochReport& report) {
+  const EpochResult& result = report.result;
+  return {{"epoch", result.epoch},
+          {"loss", result.loss},
+          {"accuracy", result.accuracy},
+          {"val_loss", result.val_loss},
+          {"val_accuracy", result.val_accuracy},
+          {"train_seconds", report.train_seconds},
+          {"seconds", report.seconds}};
+}
+
+// The bar, the JSON lines and the signals of a run.
+class Console : public TrainingObserver {
+ public:
+  Console(int64_t epochs, bool json, Results& results)
+      : bar_(epochs), json_(json), results_(results) {}
+
+  void epoch_begin(int64_t epoch, int64_t batches, int64_t first_batch) override {
+    bar_.epoch_begin(epoch, batches, first_batch);
+  }
+  void batches_done(const Metrics& so_far) override { bar_.batches_done(so_far); }
+  void epoch_end(const EpochReport& report) override {
+    bar_.epoch_end(report);
+    if (json_) results_.json(epoch_json(report));
+  }
+  bool stop_requested() override { return StopSignals::received() != 0; }
+  void end_line() { bar_.end_line(); }
+
+ private:
+  TrainingBar bar_;
+  bool json_;
+  Results& results_;
+};
+
+// `word` as a POSIX shell reads it back.
+std::string quoted(const std::string& word) {
+  constexpr const char* kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+// Everything that the file does not keep and that was not left at its default.
+std::string resume_command(const char* program, const Parser& parser, const TrainOptions& options,
+                           bool saved) {
+  // A leading dash would be taken for an option.
+  const auto path = [](const std::string& name) {
+    return quoted(name.starts_with("-") ? "./" + name : name);
+  };
+  std::string command = fmt::format("{} train --resume {} --epochs {}", quoted(program),
+                                    path(saved ? options.out : options.resume), options.epochs);
+  if (!saved && parser.count("--out")) command += " --out " + path(options.out);
+  if (parser.count("--log")) command += " --log " + path(options.log);
+  if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
+  if (parser.count("--device")) command += " --device " + options.device.device;
+  if (parser.count("--backend")) command += " --backend " + options.device.backend;
+  if (parser.count("--data")) command += " --data " + options.streaming;
+  if (parser.count("--threads")) command += fmt::format(" --threads {}", options.threads);
+  if (options.json) command += " --json";
+  return command;
+}
+
+// Of the bytes as they are on disk.
+std::string file_sha256(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  Sha256 sha;
+  std::vector<std::byte> buffer(1 << 16);
+  ssize_t got = -1;
+  while (fd >= 0 && (got = read(fd, buffer.data(), buffer.size())) > 0) {
+    sha.update({buffer.data(), static_cast<size_t>(got)});
+  }
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (got != 0) {
+    throw Error(ExitCode::kIoError,
+                fmt::format("cannot read back {}: {}", path, std::strerror(error)));
+  }
+  return sha.hex();
+}
+
+Json summary_json(const TrainOptions& options, const Model& model, const DeviceInfo& device,
+                  const TrainingOutcome& outcome, double seconds) {
+  Json summary{{"finished", outcome.finished}, {"epochs", outcome.state.epoch}};
+  for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"}) {
+    summary[name] = outcome.last ? epoch_json(*outcome.last)[name] : Json();
+  }
+  summary["seed"] = outcome.state.seed;
+  summary["device"] = device.target == Target::kCuda ? "cuda" : "cpu";
+  summary["device_name"] = device.name;
+  summary["dataset"] = outcome.state.dataset;
+  summary["train_seconds"] = outcome.train_seconds;
+  summary["seconds"] = seconds;
+  summary["steps"] = outcome.steps;
+  summary["parameters"] = model.parameter_count();
+  summary["model"] = options.out;
+  summary["log"] = options.log;
+  summary["sha256"] = outcome.saved ? Json(file_sha256(options.out)) : Json();
+  return summary;
+}
+
+std::string summary_text(const TrainOptions& options, const Model& model,
+                         const TrainingOutcome& outcome, double seconds) {
+  std::string text;
+  if (outcome.last) {
+    const EpochResult& last = outcome.last->result;
+    text =
+        fmt::format("accuracy: {:.4f} - loss: {:.4f} - val_accuracy: {:.4f} - val_loss: {:.4f}\n",
+                    last.accuracy, last.loss, last.val_accuracy, last.val_loss);
+  }
+  text += fmt::format("{} in {:.1f} s, {:.1f} s in all, seed {}\n", counted(outcome.steps, "step"),
+                      outcome.train_seconds, seconds, outcome.state.seed);
+  text += fmt::format("{}: {} parameters after {}, SHA-256 {}\n", options.out,
+                      grouped(static_cast<int64_t>(model.parameter_count())),
+                      counted(outcome.state.epoch, "epoch"), file_sha256(options.out));
+  return text;
+}
+
+}  // namespace
+
+ExitCode run_train(int argc, char** argv, Results& results) {
+  const auto begin = std::chrono::steady_clock::now();
+  TrainOptions options;
+  Parser parser("train", "Train a model, validating on the test set after every epoch.",
+                {"cuda-mnist train", "cuda-mnist train --epochs 5 --out run1.h5 --log run1.csv",
+                 "cuda-mnist train --arch conv:16x5:same,pool:2,flatten,dropout:0.5,dense:10",
+                 "cuda-mnist train --resume mnist.h5 --epochs 200"});
+  add_options(parser, options);
+  if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
+
+  if (!options.init.empty() && !options.resume.empty()) {
+    throw Error(ExitCode::kUsage, "--init starts a run and --resume goes on with one: choose one");
+  }
+  const StepRange profile = options.profile_steps.empty()
+                                ? StepRange{}
+                                : step_range("--profile-steps", options.profile_steps);
+  Start start =
+      options.resume.empty() ? fresh_start(parser, options) : resumed_start(parser, options);
+  check_fits_digits(start.model, options.resume.empty() ? options.init : options.resume,
+                    ExitCode::kBadInput);
+  check_outputs(options, start.model);
+  find_log(options, start.state);
+  const Target target = choose_target(options.device);
+
+  DatasetRequest request = options.data.request();
+  request.limit = options.resume.empty() ? options.limit : start.state.train_samples;
+  const StopSignals signals;
+  const Dataset data = load_data(request);
+  if (options.resume.empty()) start.state.train_samples = data.train.count;
+  if (data.train.count != start.state.train_samples) {
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{} has {} training images, the run in {} used {}", data.source,
+                            data.train.count, options.resume, start.state.train_samples));
+  }
+
+  EngineConfig config;
+  config.backend = options.device.kind();
+  config.batch_size = start.state.batch_size;
+  config.learning_rate = start.state.learning_rate;
+  config.seed = start.state.seed;
+  config.resident = options.streaming == "resident";
+  config.threads = options.threads;
+  config.eager = options.eager;
+  config.profile_begin = profile.begin;
+  config.profile_end = profile.end;
+  const std::unique_ptr<Engine> engine = make_engine(target, start.model, config);
+  load_weights(*engine, start);
+  engine->set_training_set(samples_of(data.train));
+  engine->set_validation_set(samples_of(data.test));
+
+  const DeviceInfo& device = engine->device();
+  message(fmt::format(
+      "{}\n{} parameters, {} training images ({}), seed {}, on {} ({})", arch_string(start.model),
+      grouped(static_cast<int64_t>(start.model.parameter_count())), grouped(data.train.count),
+      data.name, start.state.seed, device.name, device.architecture));
+  Console console(options.epochs, options.json, results);
+  const TrainingOutcome outcome = train(*engine, start.model, std::move(start.state),
+                                        {options.out, options.log}, options.epochs, console);
+  console.end_line();
+
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (options.json) {
+    results.json(summary_json(options, start.model, device, outcome, seconds));
+  } else if (outcome.saved) {
+    results.text(summary_text(options, start.model, outcome, seconds));
+  }
+  if (outcome.finished) return ExitCode::kOk;
+  if (outcome.saved || !options.resume.empty()) {
+    message(fmt::format("Stopped after {} and {}{}. To go on:\n  {}",
+                        counted(outcome.state.epoch, "epoch"), counted(outcome.state.batch, "step"),
+                        outcome.saved ? "; " + options.out + " is saved" : "",
+                        resume_command(argv[0], parser, options, outcome.saved)));
+  } else {
+    message("Stopped before the first step; nothing was written.");
+  }
+  return StopSignals::exit_code();
+}
+
+}  // namespace mnist::cli

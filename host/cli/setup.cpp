@@ -1,0 +1,92 @@
+#include "host/cli/setup.h"
+
+#include <fmt/format.h>
+
+#include "host/cli/progress.h"
+#include "host/cli/signals.h"
+#include "host/engine/cudnn.h"
+
+namespace mnist::cli {
+namespace {
+
+DownloadProgress download_progress() {
+  return [bar = DownloadBar()](const std::string& file, int64_t done, int64_t total) mutable {
+    bar.update(file, done, total);
+    return StopSignals::received() == 0;
+  };
+}
+
+// Runs `load`; a signal during it becomes an Error that says which.
+template <typename Load>
+auto interruptible(const Load& load) {
+  const StopSignals signals;
+  try {
+    return load();
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kInterrupted) {
+      StopSignals::throw_if_received("the download was given up");
+    }
+    throw;
+  }
+}
+
+}  // namespace
+
+Target choose_target(const DeviceOptions& options) {
+  const bool cudnn = options.kind() == BackendKind::kCudnn;
+  if (options.device == "cpu") {
+    if (cudnn) throw Error(ExitCode::kUsage, "--backend cudnn needs a GPU, --device cpu has none");
+    return Target::kCpu;
+  }
+  std::string reason = unusable_reason(Target::kCuda);
+  if (cudnn && reason.empty()) reason = cudnn_unavailable_reason();
+  if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
+  if (reason.empty()) return Target::kCuda;
+  if (options.device == "cuda") {
+    throw Error(ExitCode::kUnavailable, "--device cuda: " + reason);
+  }
+  message("Computing on the processor: " + reason);
+  return Target::kCpu;
+}
+
+Dataset load_data(const DatasetRequest& request) {
+  Dataset data = interruptible([&] { return load_dataset(request, message, download_progress()); });
+  for (const ImageSet* set : {&data.train, &data.test}) {
+    if (set->height != kMnistExtent.h || set->width != kMnistExtent.w) {
+      throw Error(ExitCode::kBadInput, fmt::format("{}: the images are {}x{}; 28x28 is needed",
+                                                   data.source, set->height, set->width));
+    }
+  }
+  return data;
+}
+
+void fetch_data(const DatasetRequest& request) {
+  interruptible([&] { fetch_dataset(request, message, download_progress()); });
+}
+
+ModelFile load_model(const std::filesystem::path& path) {
+  ModelFile file = read_model_file(path);
+  for (const std::string& warning : file.warnings) message(path.string() + ": " + warning);
+  return file;
+}
+
+void check_fits_digits(const Model& model, const std::string& origin, ExitCode code) {
+  if (model.input != kMnistExtent) {
+    throw Error(code, fmt::format("{}: the model takes {}x{}x{} images, the data are 28x28x1",
+                                  origin, model.input.h, model.input.w, model.input.c));
+  }
+  if (model.classes() != 10) {
+    throw Error(code, fmt::format("{}: the last layer '{}' has {} units, the data 10 classes",
+                                  origin, model.layers.back().name, model.classes()));
+  }
+}
+
+std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,
+                                         BackendKind backend) {
+  std::unique_ptr<Engine> engine = make_engine(target, file.model, {.backend = backend});
+  const std::vector<float> zeros(file.model.arena_size);
+  engine->load({.weights = file.weights, .m = zeros, .v = zeros, .iteration = 0});
+  return engine;
+}
+
+}  // namespace mnist::cli

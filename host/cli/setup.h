@@ -1,0 +1,38 @@
+// What the commands that compute do first: choose the device, load the data, load a model.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "host/cli/parser.h"
+#include "host/data/dataset.h"
+#include "host/engine/engine.h"
+#include "host/error.h"
+#include "host/model_file/model_file.h"
+
+namespace mnist::cli {
+
+// auto: a usable GPU, else the processor and one line on standard error saying why. Throws
+// Error(kUnavailable) if a GPU was asked for by name, or is needed for the backend, and none is
+// usable; Error(kUsage) if the backend does not go with the device.
+Target choose_target(const DeviceOptions& options);
+
+// load_dataset() with messages and progress on standard error. Signals end it in an orderly way:
+// throws Error(kInterrupted or kTerminated).
+Dataset load_data(const DatasetRequest& request);
+// The same for fetch_dataset().
+void fetch_data(const DatasetRequest& request);
+
+// read_model_file() with its warnings on standard error. Call it before the engine exists: it
+// forks.
+ModelFile load_model(const std::filesystem::path& path);
+
+// Throws Error(code) unless the model takes 28x28x1 images and has ten classes; `origin` is the
+// file or option that it came from.
+void check_fits_digits(const Model& model, const std::string& origin, ExitCode code);
+
+// An engine with the weights of the file, for evaluate() and predict().
+std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target, BackendKind backend);
+
+}  // namespace mnist::cli

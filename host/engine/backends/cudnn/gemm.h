@@ -1,0 +1,52 @@
+// Matrix products and transpositions by cuBLASLt. cuBLAS is column-major: a row-major tensor
+// [rows,columns] is to it a matrix of `columns` rows and `rows` columns, packed.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include "host/engine/backends/cudnn/context.h"
+#include "host/engine/device/device_buffer.h"
+
+namespace mnist::MNIST_TARGET {
+
+// An operand as it is stored, column-major, and whether the product takes it transposed.
+struct Operand {
+  int rows, columns;
+  bool transposed = false;
+};
+
+// d [m,n] = op(a) op(b), followed by an epilogue.
+class Gemm {
+ public:
+  // Asks cuBLASLt's heuristic for an algorithm, and holds the workspace that it needs.
+  Gemm(const Context& context, const Operand& a, const Operand& b, cublasLtEpilogue_t epilogue);
+
+  // Whether cuBLASLt has this product with this epilogue.
+  bool supported() const { return supported_; }
+
+  // `vector` is the bias, or where the bias gradient goes, if the epilogue has one. Throws
+  // CublasError where not supported.
+  void run(const Context& context, float* d, const float* a, const float* b, const float* vector,
+           cudaStream_t stream) const;
+
+ private:
+  Owned<cublasLtMatmulDesc_t> product_;
+  Owned<cublasLtMatrixLayout_t> a_, b_, d_;
+  cublasLtMatmulAlgo_t algorithm_ = {};
+  bool supported_ = false;
+  DeviceBuffer<unsigned char> workspace_;
+};
+
+// out [columns,rows] = the transpose of in [rows,columns], both row-major.
+class Transposition {
+ public:
+  Transposition(int rows, int columns);
+  void run(const Context& context, float* out, const float* in, cudaStream_t stream) const;
+
+ private:
+  Owned<cublasLtMatrixTransformDesc_t> transform_;
+  Owned<cublasLtMatrixLayout_t> in_, out_;
+};
+
+}  // namespace mnist::MNIST_TARGET

@@ -1,0 +1,78 @@
+// Timings: every launcher of kernels.h on its own, the operations of both backends, the whole
+// training step and an epoch. Plain C++; the kernels' part is implemented once per target, in
+// engine/.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/engine/engine.h"
+
+namespace mnist {
+
+// What one row of the benchmark does.
+struct BenchRow {
+  std::string name;     // the launcher, without namespace and `_naive`; or "step", "epoch"
+  std::string shape;    // "128x13x13x32 3x3x64"; in a comparison "128x13x13x32 conv:64x3"
+  std::string backend;  // "native", "cudnn"; "plain": the launcher's `_naive` twin
+  double flops = 0;     // a multiplication with an addition counts as two; 0: not counted
+};
+
+struct BenchTimes {
+  double bytes = 0;  // that a launch must move: inputs once, outputs once; 0: not counted
+  int launches = 0;  // in each repeat, one after the other
+  std::vector<double> seconds;  // per launch, of each repeat
+};
+
+// What the device can do at most, from its clocks; 0: unknown.
+struct DevicePeak {
+  double flops = 0;  // FP32 operations per second
+  double bytes = 0;  // bytes per second to and from its memory
+};
+
+class KernelBench {
+ public:
+  virtual ~KernelBench() = default;
+  virtual const DeviceInfo& device() const = 0;
+  virtual const DevicePeak& peak() const = 0;
+  virtual const std::vector<BenchRow>& rows() const = 0;
+  // Times rows()[row]: a warm-up, then `repeats` measurements. Throws CudaError.
+  virtual BenchTimes time(size_t row, int repeats) = 0;
+};
+
+// `plain`: the `_naive` launchers too. `threads` as in EngineConfig. Throws Error(kUnavailable) if
+// the target cannot be used.
+std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool plain, int threads);
+
+// The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
+// of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters that
+// lie as their backend wants them. Throws Error(kUnavailable) where a target or backend cannot be
+// used.
+std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
+
+// Floating-point operations of a layer's forward pass on one sample.
+inline double forward_flops(const Layer& layer) {
+  const auto outputs = double(layer.output.size());
+  switch (layer.kind) {
+    case LayerKind::kConv2D:
+      return 2 * outputs * layer.window_h * layer.window_w * layer.input.c;
+    case LayerKind::kDense:
+      return 2 * outputs * double(layer.input.size());
+    default:
+      return 0;
+  }
+}
+
+// The training step of the default model at batch 128, as `train` runs it: batches streamed from
+// the host, the captured graph replayed. A launch is a step.
+BenchRow step_row(BackendKind backend = BackendKind::kNative);
+BenchTimes time_step(Target target, BackendKind backend, int repeats, int threads);
+
+// An epoch as `train` runs it: 60,000 images in steps of 128, then 10,000 for validation. At least
+// one, at most `repeats`, no new one after ten seconds.
+BenchRow epoch_row(BackendKind backend = BackendKind::kNative);
+BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads);
+
+}  // namespace mnist

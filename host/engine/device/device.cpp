@@ -1,0 +1,97 @@
+#include "host/engine/device/device.h"
+
+#include <cuda_runtime.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "host/engine/device/device_buffer.h"
+#include "host/engine/device/stream.h"
+#include "host/engine/target_api.h"
+#include "kernels/kernels.h"
+
+namespace mnist::MNIST_TARGET {
+
+namespace {
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+std::string explain(cudaError_t code) {
+  int driver = 0, runtime = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  switch (code) {
+    case cudaErrorInsufficientDriver:
+      if (driver == 0)
+        return "no NVIDIA driver (libcuda.so.1) was found; install one, or start the container "
+               "with --gpus all";
+      return "the NVIDIA driver supports CUDA " + version_text(driver) +
+             ", but this program needs " + version_text(runtime) + "; install a newer driver";
+    case cudaErrorNoDevice:
+      if (visible != nullptr)
+        return std::string("no GPU is visible: CUDA_VISIBLE_DEVICES is '") + visible +
+               "'; unset it, or name a GPU that nvidia-smi lists";
+      return "the NVIDIA driver finds no GPU; see nvidia-smi, or start the container with --gpus "
+             "all";
+    case cudaErrorNoKernelImageForDevice:
+      return "this program holds no code for this GPU's architecture; build it with "
+             "-DCMAKE_CUDA_ARCHITECTURES=native";
+    default:
+      return std::string("CUDA does not start: ") + cudaGetErrorName(code) + " (" +
+             cudaGetErrorString(code) + "); see nvidia-smi, or reboot after a driver update";
+  }
+}
+
+// Whether kernels really run: the only sure sign that there is code for this architecture.
+void run_a_kernel() {
+  Stream stream;
+  DeviceBuffer<float> probe(4);
+  glorot_uniform(probe.data(), probe.size(), 1, 1, 0, 0, stream);
+  stream.synchronize();
+}
+
+}  // namespace
+
+std::string unusable_reason() {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code != cudaSuccess) return explain(code);
+  if (count == 0) return explain(cudaErrorNoDevice);
+  try {
+    run_a_kernel();
+  } catch (const CudaError& error) {
+    return explain(error.code());
+  }
+  return "";
+}
+
+DeviceInfo device_info() {
+  int device = 0;  // another than the first where that is another process's alone
+  CUDA_CHECK(cudaGetDevice(&device));
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  DeviceInfo info;
+  info.name = properties.name;
+  info.multiprocessors = properties.multiProcessorCount;
+#ifdef MNIST_SIMT
+  info.target = Target::kCpu;
+  info.architecture = "simt";
+#else
+  info.target = Target::kCuda;
+  info.architecture = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
+  info.total_memory = properties.totalGlobalMem;
+  CUDA_CHECK(cudaDriverGetVersion(&info.driver_version));
+#endif
+  return info;
+}
+
+void use_threads([[maybe_unused]] int threads) {
+#ifdef MNIST_SIMT
+  simt::set_os_threads(threads);
+#endif
+}
+
+}  // namespace mnist::MNIST_TARGET

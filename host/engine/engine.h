@@ -1,0 +1,100 @@
+// What the rest of the host sees of the training engine: plain C++, no CUDA types. engine/
+// implements it once; the build compiles that once per target (cuda, cpu).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "host/model/metrics.h"
+#include "host/model/model.h"
+
+namespace mnist {
+
+enum class Target { kCuda, kCpu };
+
+// Whose kernels the layers run on: those of this project, or cuDNN's and cuBLAS' (cuda target).
+enum class BackendKind { kNative, kCudnn };
+
+struct DeviceInfo {
+  Target target;
+  std::string name;          // "NVIDIA H100 80GB HBM3", or the processor's name
+  std::string architecture;  // "sm_90", or "simt"
+  int multiprocessors = 0;   // SMs, or OS threads
+  size_t total_memory = 0;   // bytes; 0 on the cpu target
+  int driver_version = 0;    // 13000 = 13.0; 0 on the cpu target
+};
+
+// `count` images [count,pixels] and labels [count] that the caller keeps alive and unchanged.
+struct Samples {
+  const uint8_t* images = nullptr;
+  const uint8_t* labels = nullptr;
+  int64_t count = 0;
+};
+
+// All that a run needs to go on: arenas as laid out by Model, and Adam's counter.
+struct OptimizerState {
+  std::vector<float> weights, m, v;  // each Model::arena_size long; gaps are zero
+  int64_t iteration = 0;             // updates done
+  float learning_rate = 0.001f;
+};
+
+struct EngineConfig {
+  BackendKind backend = BackendKind::kNative;
+  int batch_size = 128;
+  float learning_rate = 0.001f;
+  uint64_t seed = 0;       // initial weights, dropout
+  bool resident = false;   // upload the training set once instead of streaming batches
+  bool eager = false;      // launch each kernel anew, not a graph of the step: same bits, slower
+  int threads = 0;         // cpu target: OS threads; 0 = one per core
+  int profile_begin = -1;  // cudaProfilerStart before this step of the run (from 0); -1: never
+  int profile_end = -1;    // cudaProfilerStop before this one
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const DeviceInfo& device() const = 0;
+
+  // Fresh weights: Glorot uniform kernels from the seed, zero biases, iteration 0.
+  virtual void initialize() = 0;
+  virtual void load(const OptimizerState& state) = 0;
+  virtual OptimizerState save() = 0;
+
+  virtual void set_training_set(const Samples& samples) = 0;
+  virtual void set_validation_set(const Samples& samples) = 0;  // uploaded at once
+
+  // Runs the batches of one epoch from number `first_batch` (0: all) in the order given: a
+  // permutation of the training set. `sums` are those of the batches before first_batch and
+  // continue in the result. `progress` is called now and then with the sums so far, lagging a few
+  // batches behind; when it returns false the epoch ends after the batches already under way.
+  // Result.batches tells how far it came.
+  using Progress = std::function<bool(const Metrics& so_far)>;
+  virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
+                              const Metrics& sums, const Progress& progress) = 0;
+
+  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch, and if eager.
+  virtual size_t step_nodes() const = 0;
+
+  // Loss and accuracy over the validation set, dropout off.
+  virtual Metrics evaluate() = 0;
+  // Probabilities [count,classes] of images [count,pixels].
+  virtual std::vector<float> predict(const uint8_t* images, int64_t count) = 0;
+};
+
+// Why a target cannot be used: an empty string if it can. `detail` names cause and cure in one line
+// ("no NVIDIA driver (libcuda.so.1 not found); install ..."). The cpu target can always be used.
+std::string unusable_reason(Target target);
+DeviceInfo device_info(Target target);  // throws Error(kUnavailable) where unusable
+
+// Throws Error(kUnavailable) if the target or the backend cannot be used, Error(kUsage) if the
+// model does not fit it.
+std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config);
+
+// Architectures the cuda target was compiled for ("75-real ... 120"); empty if it was not built.
+std::string compiled_architectures();
+
+}  // namespace mnist

@@ -1,0 +1,136 @@
+#include "host/os/file_bytes.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <string_view>
+#include <system_error>
+
+#include "host/error.h"
+#include "host/os/posix_io.h"
+
+namespace mnist {
+namespace {
+
+std::string why_unreadable(int error) {
+  const std::string cause = std::generic_category().message(error);
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return cause + "; check its name";
+    case EACCES:
+    case EPERM:
+      return cause + "; allow it to be read (chmod +r)";
+    default:
+      return cause + "; check the disk";
+  }
+}
+
+struct Signature {
+  std::string_view bytes;
+  const char* meaning;
+};
+
+using namespace std::string_view_literals;
+
+constexpr Signature kSignatures[] = {
+    {"\x1f\x8b"sv, "gzip data"},
+    {"\x89PNG"sv, "a PNG picture"},
+    {"\xff\xd8\xff"sv, "a JPEG picture"},
+    {"GIF8"sv, "a GIF picture"},
+    {"BM"sv, "a BMP picture"},
+    {"RIFF"sv, "a RIFF file (WebP, sound or video)"},
+    {"II*\0"sv, "a TIFF picture"},
+    {"MM\0*"sv, "a TIFF picture"},
+    {"P1"sv, "a PBM picture"},
+    {"P2"sv, "a PGM picture"},
+    {"P3"sv, "a PPM picture"},
+    {"P4"sv, "a PBM picture"},
+    {"P5"sv, "a PGM picture"},
+    {"P6"sv, "a PPM picture"},
+    {"%PDF"sv, "a PDF document"},
+    {"PK\x03\x04"sv, "a zip archive"},
+    {"\x28\xb5\x2f\xfd"sv, "Zstandard data"},
+    {"\xfd"
+     "7zXZ"sv,
+     "xz data"},
+    {"\x89HDF"sv, "an HDF5 file"},
+    {"\0\0\x08\x01"sv, "an IDX file of labels"},
+    {"\0\0\x08\x03"sv, "an IDX file of images"},
+};
+
+bool looks_like_html(std::string_view text) {
+  const size_t start = text.find('<');
+  if (start == text.npos ||
+      text.substr(0, start).find_first_not_of(" \t\r\n\xef\xbb\xbf") != text.npos)
+    return false;
+  std::string tag(text.substr(start, 9));
+  std::transform(tag.begin(), tag.end(), tag.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return tag == "<!doctype" || tag.starts_with("<html") || tag.starts_with("<head") ||
+         tag.starts_with("<?xml");
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_file_bytes(const std::filesystem::path& path, size_t limit) {
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+  const FileDescriptor file(
+      uninterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+  struct stat status {};
+  if (!file || fstat(file.get(), &status) != 0)
+    throw Error(ExitCode::kMissingInput,
+                fmt::format("{}: cannot be read: {}", path.string(), why_unreadable(errno)));
+  if (!S_ISREG(status.st_mode))
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{}: is {}, not a file", path.string(),
+                            S_ISDIR(status.st_mode) ? "a directory" : "a pipe or a device"));
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size > limit)
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{}: has {}; at most {} are accepted", path.string(),
+                            describe_size(size), describe_size(limit)));
+  std::vector<uint8_t> bytes(size);
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count =
+        uninterrupted([&] { return read(file.get(), bytes.data() + done, bytes.size() - done); });
+    if (count <= 0)
+      throw Error(ExitCode::kBadInput,
+                  fmt::format("{}: cannot be read at byte {}: {}", path.string(), done,
+                              count < 0 ? why_unreadable(errno) : "it was cut short meanwhile"));
+    done += static_cast<size_t>(count);
+  }
+  return bytes;
+}
+
+std::string describe_bytes(std::span<const uint8_t> bytes) {
+  if (bytes.empty()) return "nothing (it is empty)";
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()),
+                              std::min<size_t>(bytes.size(), 256));
+  if (looks_like_html(text)) return "an HTML page";
+  for (const Signature& signature : kSignatures)
+    if (text.starts_with(signature.bytes)) return signature.meaning;
+
+  const std::string_view first = text.substr(0, 24);
+  if (std::all_of(first.begin(), first.end(), [](char c) { return c >= ' ' && c <= '~'; }))
+    return fmt::format("the text \"{}\"", first);
+  std::string hex = "bytes";
+  for (const unsigned char byte : text.substr(0, 8)) hex += fmt::format(" {:02x}", byte);
+  return hex;
+}
+
+std::string describe_size(uint64_t bytes) {
+  if (bytes < 1000) return fmt::format("{} bytes", bytes);
+  const double value = static_cast<double>(bytes);
+  if (bytes < 1000000) return fmt::format("{:.1f} kB", value / 1e3);
+  if (bytes < 1000000000) return fmt::format("{:.1f} MB", value / 1e6);
+  return fmt::format("{:.1f} GB", value / 1e9);
+}
+
+}  // namespace mnist

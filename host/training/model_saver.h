@@ -1,0 +1,53 @@
+// Writes a run's model file beside the training, so that no epoch waits for the disk.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "host/model/model.h"
+#include "host/model_file/model_file.h"
+
+namespace mnist {
+
+class ModelSaver {
+ public:
+  // The model outlives the saver. `before_write` runs on the saver's thread before each file is
+  // written; its error takes the place of the write.
+  ModelSaver(std::filesystem::path path, const Model& model, std::function<void()> before_write);
+  // Writes what is still waiting; an error then is lost: finish() first.
+  ~ModelSaver();
+
+  // Takes the place of a state that still waits while an earlier one is being written. Throws the
+  // Error of a write that failed (once); nothing is submitted then.
+  void submit(std::vector<float> weights, RunState state);
+  // Returns when the last state submitted is on disk; throws the Error of a write that failed.
+  void finish();
+
+ private:
+  struct Snapshot {
+    std::vector<float> weights;
+    RunState state;
+  };
+
+  void serve();
+  void rethrow();
+
+  const std::filesystem::path path_;
+  const Model& model_;
+  const std::function<void()> before_write_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Snapshot> waiting_;
+  bool writing_ = false;
+  bool quit_ = false;
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
+}  // namespace mnist

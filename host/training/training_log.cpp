@@ -1,0 +1,130 @@
+// training_log.csv: one row per epoch, each by one write().
+#include "host/training/training_log.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cmath>
+#include <string_view>
+#include <system_error>
+
+#include "host/error.h"
+#include "host/os/posix_io.h"
+
+namespace mnist {
+namespace {
+
+constexpr std::string_view kHeader = "epoch,loss,accuracy,val_loss,val_accuracy\n";
+
+[[noreturn]] void fail_write(const std::filesystem::path& path, ExitCode code) {
+  throw Error(code, "cannot write " + path.string() + ": " + cause_and_cure(errno));
+}
+
+[[noreturn]] void fail_resume(const std::filesystem::path& path, ExitCode code,
+                              const std::string& why) {
+  throw Error(code, "cannot go on with " + path.string() + ": " + why +
+                        "; restore it or name a new file with --log");
+}
+
+// Cuts `fd` off after `bytes`, which must end a row of a log of ours.
+void cut(int fd, const std::filesystem::path& path, uint64_t bytes) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0) fail_write(path, ExitCode::kCannotCreate);
+  if (!S_ISREG(info.st_mode)) fail_resume(path, ExitCode::kBadInput, "it is not a regular file");
+  if (uint64_t(info.st_size) < bytes)
+    fail_resume(path, ExitCode::kBadInput,
+                "it has " + std::to_string(info.st_size) + " bytes, but had " +
+                    std::to_string(bytes) + " when the model was saved");
+  char header[kHeader.size()] = {};
+  char end = 0;
+  const bool ours = bytes >= kHeader.size() &&
+                    uninterrupted([&] { return ::pread(fd, header, sizeof header, 0); }) ==
+                        ssize_t(sizeof header) &&
+                    std::string_view(header, sizeof header) == kHeader &&
+                    uninterrupted([&] { return ::pread(fd, &end, 1, off_t(bytes - 1)); }) == 1 &&
+                    end == '\n';
+  if (!ours) fail_resume(path, ExitCode::kBadInput, "it is not the log that this model belongs to");
+  if (uninterrupted([&] { return ::ftruncate(fd, off_t(bytes)); }) != 0 ||
+      ::lseek(fd, 0, SEEK_END) < 0)
+    fail_write(path, ExitCode::kIoError);
+}
+
+}  // namespace
+
+TrainingLog::TrainingLog(const std::filesystem::path& path, uint64_t resume_bytes)
+    : path_(path), bytes_(resume_bytes) {
+  const bool resume = resume_bytes > 0;
+  const int flags = O_CLOEXEC | (resume ? O_RDWR : O_WRONLY | O_CREAT | O_TRUNC);
+  FileDescriptor fd(uninterrupted([&] { return ::open(path.c_str(), flags, 0666); }));
+  if (!fd && resume && errno == ENOENT) fail_resume(path, ExitCode::kMissingInput, "it is gone");
+  if (!fd) fail_write(path, ExitCode::kCannotCreate);
+  if (resume) {
+    cut(fd.get(), path, resume_bytes);
+  } else {
+    if (!write_all(fd.get(), std::as_bytes(std::span(kHeader))))
+      fail_write(path, ExitCode::kIoError);
+    bytes_ = kHeader.size();
+  }
+  fd_ = fd.release();
+}
+
+TrainingLog::~TrainingLog() {
+  FileDescriptor(fd_).close();
+}
+
+void TrainingLog::append(const EpochResult& row) {
+  std::string text = std::to_string(row.epoch);
+  for (const double value : {row.loss, row.accuracy, row.val_loss, row.val_accuracy})
+    text += "," + shortest_decimal(value);
+  text += "\n";
+  if (!write_all(fd_, std::as_bytes(std::span(text)))) {
+    const int error = errno;
+    // Half a row would spoil the file; on a device there is nothing to cut.
+    if (::ftruncate(fd_, off_t(bytes_)) == 0) ::lseek(fd_, 0, SEEK_END);
+    errno = error;
+    fail_write(path_, ExitCode::kIoError);
+  }
+  bytes_ += text.size();
+}
+
+void TrainingLog::sync() const {
+  // EINVAL, EROFS: a pipe or a device.
+  if (uninterrupted([&] { return ::fdatasync(fd_); }) != 0 && errno != EINVAL && errno != EROFS)
+    fail_write(path_, ExitCode::kIoError);
+}
+
+uint64_t TrainingLog::bytes() const {
+  return bytes_;
+}
+
+std::string shortest_decimal(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+
+  // The digits come from the scientific form "-d.ddde-07".
+  char buffer[32];
+  const char* end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  const std::string_view text(buffer, size_t(end - buffer));
+  const size_t e = text.find('e');
+  int exponent = 0;
+  const size_t digits_of_exponent = e + (text[e + 1] == '+' ? 2 : 1);
+  std::from_chars(text.data() + digits_of_exponent, end, exponent);
+  std::string sign, digits;
+  for (const char c : text.substr(0, e)) (c == '-' ? sign : digits) += c;
+  if (const size_t point = digits.find('.'); point != digits.npos) digits.erase(point, 1);
+
+  if (exponent < -4 || exponent >= 16) {
+    const std::string magnitude = std::to_string(std::abs(exponent));
+    return sign + digits.substr(0, 1) + (digits.size() > 1 ? "." + digits.substr(1) : "") +
+           (exponent < 0 ? "e-" : "e+") + (magnitude.size() < 2 ? "0" : "") + magnitude;
+  }
+  if (exponent < 0) return sign + "0." + std::string(size_t(-exponent) - 1, '0') + digits;
+  const size_t whole = size_t(exponent) + 1;
+  if (digits.size() < whole + 1) digits.resize(whole + 1, '0');
+  return sign + digits.insert(whole, ".");
+}
+
+}  // namespace mnist

@@ -1,0 +1,82 @@
+// Values of which every lane of a warp holds its own, for kernels in which a warp walks through
+// its work in step and all addresses, loop bounds and branches are the same in all lanes. The cpu
+// target has its own version of this header, ../simt/warp_float.cuh, where the first lane alone
+// runs such code and holds the values of all 32 as vectors: hence the check by warp_works().
+//
+// Pointers are those of lane 0; lane i reads and writes element i, if i < valid.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace mnist::MNIST_TARGET {
+
+struct WarpFloat {
+  float lane;
+};
+struct WarpInt {
+  int lane;
+};
+struct WarpBool {
+  bool lane;
+};
+
+// How many sums a warp should keep where it can choose. The fewer, the more warps there are to hide
+// each other's latencies.
+inline constexpr int kWarpSums = 12;
+
+// Whether this thread takes part in warp-wide code; the others wait at the next barrier.
+__device__ inline bool warp_works() {
+  return true;
+}
+
+__device__ inline WarpFloat warp_load(const float* p, int valid) {
+  const int lane = threadIdx.x % 32;
+  return {lane < valid ? p[lane] : 0.0f};
+}
+__device__ inline WarpInt warp_load(const uint8_t* p, int valid) {
+  const int lane = threadIdx.x % 32;
+  return {lane < valid ? p[lane] : 0};
+}
+__device__ inline void warp_store(float* p, WarpFloat v, int valid) {
+  const int lane = threadIdx.x % 32;
+  if (lane < valid) p[lane] = v.lane;
+}
+__device__ inline void warp_store(uint8_t* p, WarpInt v, int valid) {
+  const int lane = threadIdx.x % 32;
+  if (lane < valid) p[lane] = uint8_t(v.lane);
+}
+
+// a * b + c, rounded once.
+__device__ inline WarpFloat warp_fma(float a, WarpFloat b, WarpFloat c) {
+  return {fmaf(a, b.lane, c.lane)};
+}
+__device__ inline WarpFloat warp_fma(WarpFloat a, WarpFloat b, WarpFloat c) {
+  return {fmaf(a.lane, b.lane, c.lane)};
+}
+__device__ inline WarpFloat operator+(WarpFloat a, WarpFloat b) {
+  return {a.lane + b.lane};
+}
+__device__ inline WarpBool operator>(WarpFloat a, WarpFloat b) {
+  return {a.lane > b.lane};
+}
+// Lanes in which `v` is negative, NaN excluded.
+__device__ inline WarpBool is_negative(WarpFloat v) {
+  return {v.lane < 0.0f};
+}
+__device__ inline WarpBool has_bits(WarpInt v, int bits) {
+  return {(v.lane & bits) != 0};
+}
+
+__device__ inline WarpFloat warp_select(WarpBool which, WarpFloat a, WarpFloat b) {
+  return {which.lane ? a.lane : b.lane};
+}
+__device__ inline WarpFloat warp_select(WarpBool which, float a, float b) {
+  return {which.lane ? a : b};
+}
+__device__ inline WarpInt warp_select(WarpBool which, int a, WarpInt b) {
+  return {which.lane ? a : b.lane};
+}
+
+}  // namespace mnist::MNIST_TARGET

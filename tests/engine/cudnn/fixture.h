@@ -1,0 +1,132 @@
+// A layer of kernels/cudnn on the stand-in: arenas with guard words, both passes, and what must
+// hold after any run.
+#pragma once
+
+#include "tests/support/catch.h"
+#undef CHECK  // kernels/check.h has its own
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/engine/backends/cudnn/ops.h"
+#include "host/engine/device/device_buffer.h"
+#include "host/engine/device/stream.h"
+#include "tests/engine/cudnn/stand_in.h"
+#include "tests/support/cases.h"
+#include "tests/support/compare.h"
+#include "tests/support/random.h"
+#include "tests/support/reference.h"
+
+namespace mnist::MNIST_TARGET {
+
+// Device memory of exactly this size, so that a step beyond it is seen.
+inline DeviceBuffer<float> upload(const std::vector<float>& values) {
+  DeviceBuffer<float> buffer(values.size());
+  if (!values.empty()) std::memcpy(buffer.data(), values.data(), buffer.bytes());
+  return buffer;
+}
+inline std::vector<float> download(const DeviceBuffer<float>& buffer) {
+  return std::vector<float>(buffer.data(), buffer.data() + buffer.size());
+}
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// A kernel and perhaps a bias among guard words: NaNs that spoil every result they enter.
+class Arena {
+ public:
+  Arena(size_t kernel, size_t bias) : kernel_(kernel), bias_(bias) {
+    places.kernel = 8;
+    const size_t end = (places.kernel + kernel + 7) / 4 * 4;
+    if (bias > 0) places.bias = end;
+    size_ = end + (bias + 7) / 4 * 4;
+  }
+
+  std::vector<float> filled(const std::vector<float>& kernel,
+                            const std::vector<float>& bias) const {
+    std::vector<float> arena(size_, std::bit_cast<float>(uint32_t{0x7FE0DEAD}));
+    std::copy(kernel.begin(), kernel.end(), arena.begin() + std::ptrdiff_t(places.kernel));
+    if (bias_ > 0)
+      std::copy(bias.begin(), bias.end(), arena.begin() + std::ptrdiff_t(*places.bias));
+    return arena;
+  }
+  std::vector<float> kernel(const std::vector<float>& arena) const {
+    return part(arena, places.kernel, kernel_);
+  }
+  std::vector<float> bias(const std::vector<float>& arena) const {
+    return part(arena, places.bias.value_or(0), bias_);
+  }
+
+  Places places{};
+
+ private:
+  static std::vector<float> part(const std::vector<float>& arena, size_t begin, size_t size) {
+    return std::vector<float>(arena.begin() + std::ptrdiff_t(begin),
+                              arena.begin() + std::ptrdiff_t(begin + size));
+  }
+  size_t kernel_, bias_, size_;
+};
+
+inline std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += line + '\n';
+  return text;
+}
+
+struct Outcome {
+  std::vector<float> y, dx, kernel_gradient, bias_gradient;
+};
+
+struct Inputs {
+  std::vector<float> x, kernel, bias, dy;
+  bool gate = false;
+};
+
+// Forward and back, the filter's gradient on a stream of its own beside the rest.
+inline Outcome run_layer(LayerOp& op, const Arena& arena, const Inputs& in, int n) {
+  const Stream stream, side;
+  Event forward_done, filters_done;
+  const DeviceBuffer<float> x = upload(in.x), dy = upload(in.dy);
+  const std::vector<float> h_weights = arena.filled(in.kernel, in.bias);
+  const DeviceBuffer<float> weights = upload(h_weights);
+  // Gradients start as NaN that was never written; the guards are put around them.
+  std::vector<float> poison(in.kernel.size(), std::bit_cast<float>(UINT32_MAX));
+  const std::vector<float> h_gradients =
+      arena.filled(poison, std::vector<float>(in.bias.size(), poison.at(0)));
+  const DeviceBuffer<float> gradients = upload(h_gradients);
+  const DeviceBuffer<float> y(in.dy.size()), dx(in.x.size());
+
+  const auto begin = std::ptrdiff_t(stand_in::launches().size());
+  op.load_weights(weights.data(), stream);
+  op.forward(y.data(), x.data(), weights.data(), nullptr, n, stream);
+  forward_done.record(stream);
+  forward_done.make_wait(side);
+  op.backward_filter(gradients.data(), dy.data(), x.data(), n, side);
+  op.store_gradients(gradients.data(), side);
+  op.backward_data(dx.data(), dy.data(), x.data(), y.data(), weights.data(), in.gate, nullptr, n,
+                   stream);
+  filters_done.record(side);
+  filters_done.make_wait(stream);
+
+  INFO(joined(stand_in::faults()));
+  REQUIRE(stand_in::faults().empty());
+  const auto& launches = stand_in::launches();
+  REQUIRE(std::all_of(launches.begin() + begin, launches.end(), [&](const auto& launch) {
+    // Copies belong to plans, which are made on a stream of their own.
+    return launch.stream == stream || launch.stream == side || launch.function == "cudaMemcpyAsync";
+  }));
+  REQUIRE(same_bits(download(x), in.x));
+  REQUIRE(same_bits(download(dy), in.dy));
+  REQUIRE(same_bits(download(weights), h_weights));
+  const std::vector<float> after = download(gradients);
+  const Outcome outcome{download(y), download(dx), arena.kernel(after), arena.bias(after)};
+  REQUIRE(same_bits(after, arena.filled(outcome.kernel_gradient, outcome.bias_gradient)));
+  return outcome;
+}
+
+}  // namespace mnist::MNIST_TARGET

@@ -1,0 +1,424 @@
+// The training engine as a whole: streaming against resident data, repeatability, resuming, the
+// short last batch, against a plain loop over the double-precision reference where it matters.
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#ifdef MNIST_SIMT
+#include <cuda_profiler_api.h>
+#endif
+
+#include "host/engine/target_api.h"
+#include "host/error.h"
+#include "host/model/model.h"
+#include "tests/support/catch.h"
+
+namespace mnist::MNIST_TARGET {
+
+namespace {
+
+constexpr int kPixels = 784;
+constexpr const char* kSmallArch = "conv:4x3:stride2,pool:2,flatten,dropout:0.25,dense:16,dense:10";
+
+// Ten kinds of striped images with noise: easy, but not trivial.
+struct StripeData {
+  std::vector<uint8_t> images, labels;
+  explicit StripeData(int64_t count, unsigned seed = 1) {
+    std::mt19937 random(seed);
+    for (int64_t i = 0; i < count; ++i) {
+      const int label = int(random() % 10);
+      labels.push_back(uint8_t(label));
+      for (int p = 0; p < kPixels; ++p) {
+        const bool ink = (p / 28 * (label + 1) + p % 28 * (11 - label)) % 17 < 8;
+        images.push_back(uint8_t((ink ? 180 : 20) + int(random() % 60)));
+      }
+    }
+  }
+  Samples samples() const { return {images.data(), labels.data(), int64_t(labels.size())}; }
+};
+
+std::vector<int32_t> shuffled(int64_t count, unsigned seed) {
+  std::vector<int32_t> order(static_cast<size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  std::mt19937 random(seed);
+  std::shuffle(order.begin(), order.end(), random);
+  return order;
+}
+
+struct Run {
+  OptimizerState state;
+  std::vector<Metrics> epochs;
+  Metrics validation;
+};
+
+bool same_bits(const OptimizerState& a, const OptimizerState& b) {
+  const auto equal = [](const std::vector<float>& x, const std::vector<float>& y) {
+    return x.size() == y.size() && std::equal(x.begin(), x.end(), y.begin());  // NaN differs
+  };
+  return a.iteration == b.iteration && a.learning_rate == b.learning_rate &&
+         equal(a.weights, b.weights) && equal(a.m, b.m) && equal(a.v, b.v);
+}
+
+Run train(const Model& model, EngineConfig config, const StripeData& data, int epochs) {
+  auto engine = make_engine(model, config);
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  engine->set_validation_set(data.samples());
+  Run run;
+  for (int epoch = 0; epoch < epochs; ++epoch)
+    run.epochs.push_back(
+        engine->train_epoch(shuffled(data.samples().count, unsigned(epoch)), 0, {}, nullptr));
+  run.validation = engine->evaluate();
+  run.state = engine->save();
+  return run;
+}
+
+}  // namespace
+
+TEST_CASE("engine: initial weights follow Glorot, biases and moments are zero", "[engine]") {
+  const Model model = parse_arch(kDefaultArch);
+  auto engine = make_engine(model, {.seed = 5});
+  engine->initialize();
+  const OptimizerState state = engine->save();
+  CHECK(state.iteration == 0);
+  // Limits of keras_h5's table: sqrt(6/(fan_in+fan_out)).
+  const double limits[] = {0.14213, 0, 0.08333, 0, 0.05893, 0, 0.20851, 0};
+  REQUIRE(model.parameters.size() == 8);
+  for (size_t i = 0; i < 8; ++i) {
+    const Parameter& parameter = model.parameters[i];
+    double largest = 0, sum = 0;
+    for (size_t j = 0; j < parameter.size; ++j) {
+      const double w = state.weights[parameter.offset + j];
+      REQUIRE(std::isfinite(w));
+      largest = std::max(largest, std::abs(w));
+      sum += w;
+    }
+    CHECK(largest <= limits[i] * 1.0001);
+    CHECK(largest >= limits[i] * 0.98);
+    CHECK(std::abs(sum / double(parameter.size)) <= limits[i] * 0.1);
+  }
+  CHECK(std::all_of(state.m.begin(), state.m.end(), [](float x) { return x == 0; }));
+  CHECK(std::all_of(state.v.begin(), state.v.end(), [](float x) { return x == 0; }));
+}
+
+TEST_CASE("engine: learns, and counts every sample once", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(1000);
+  const Run run = train(model, {.batch_size = 32, .learning_rate = 0.01f, .seed = 3}, data, 3);
+  for (const Metrics& epoch : run.epochs) {
+    CHECK(epoch.samples == 1000);
+    CHECK(epoch.batches == 32);  // 31 full ones and one of 8
+    CHECK(epoch.first_nonfinite == 0);
+    CHECK(epoch.correct <= 1000);
+  }
+  CHECK(run.state.iteration == 3 * 32);
+  CHECK(run.epochs[0].loss() > run.epochs[2].loss());
+  CHECK(run.validation.samples == 1000);
+  CHECK(run.validation.accuracy() > 0.9);
+}
+
+TEST_CASE("engine: a run repeats bit for bit, streamed, resident or eager", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(777);
+  const EngineConfig config{.batch_size = 50, .seed = 9};
+  const Run first = train(model, config, data, 2);
+  EngineConfig resident = config;
+  resident.resident = true;
+  EngineConfig eager = config;
+  eager.eager = true;
+  for (const EngineConfig& other : {config, resident, eager}) {
+    const Run second = train(model, other, data, 2);
+    CHECK(same_bits(first.state, second.state));
+    CHECK(first.epochs[1].loss_sum == second.epochs[1].loss_sum);
+    CHECK(first.epochs[1].correct == second.epochs[1].correct);
+    CHECK(first.validation.loss_sum == second.validation.loss_sum);
+  }
+  EngineConfig reseeded = config;
+  reseeded.seed = 10;
+  CHECK(!same_bits(first.state, train(model, reseeded, data, 2).state));
+}
+
+#ifdef MNIST_SIMT
+TEST_CASE("engine: the number of OS threads and their order change no bit", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(200);
+  EngineConfig config{.batch_size = 64, .seed = 9, .threads = 1};
+  const Run first = train(model, config, data, 1);
+  config.threads = 3;
+  CHECK(same_bits(first.state, train(model, config, data, 1).state));
+  for (const auto order : {simt::ThreadOrder::kDescending, simt::ThreadOrder::kShuffled}) {
+    simt::set_thread_order(order, 17);
+    CHECK(same_bits(first.state, train(model, config, data, 1).state));
+  }
+  simt::set_thread_order(simt::ThreadOrder::kAscending);
+  simt::set_os_threads(0);
+}
+
+TEST_CASE("engine: the profiler is on for the steps asked for", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(160);
+  const auto order = shuffled(160, 0);
+  const struct {
+    int begin, end, epochs, switches;
+  } cases[] = {
+      {3, 5, 1, 2},   {0, 1, 1, 2},  {0, 10, 2, 2},  // up to the end of an epoch
+      {10, 11, 2, 2},                                // from the begin of another
+      {8, 12, 2, 2},  {9, 40, 1, 1}, {-1, -1, 1, 0},
+  };
+  for (const bool eager : {false, true}) {
+    for (const auto& c : cases) {
+      INFO("eager " << eager << ", steps " << c.begin << ":" << c.end);
+      auto engine = make_engine(model, {.batch_size = 16,
+                                        .seed = 1,
+                                        .eager = eager,
+                                        .profile_begin = c.begin,
+                                        .profile_end = c.end});
+      engine->initialize();
+      engine->set_training_set(data.samples());
+      engine->set_validation_set(data.samples());
+      const int switches = simt::profiler_switches;
+      std::vector<int64_t> begin_of_epoch;
+      int64_t launches = 0;  // in a step
+      for (int epoch = 0; epoch < c.epochs; ++epoch) {
+        begin_of_epoch.push_back(simt::launches_run());
+        engine->train_epoch(order, 0, {}, nullptr);
+        launches = (simt::launches_run() - begin_of_epoch.back()) / 10;
+        engine->evaluate();
+      }
+      REQUIRE(launches > 5);
+      CHECK((engine->step_nodes() == 0) == eager);
+      CHECK(simt::profiler_switches - switches == c.switches);
+      const auto launches_before = [&](int epoch, int step) {
+        return begin_of_epoch[size_t(epoch)] + launches * (step - 10 * epoch);
+      };
+      if (c.switches > 0) CHECK(simt::profiled_from == launches_before(c.begin / 10, c.begin));
+      // The end of an epoch, not the begin of the next: validation is not in the range.
+      if (c.switches > 1) CHECK(simt::profiled_to == launches_before((c.end - 1) / 10, c.end));
+    }
+  }
+}
+
+TEST_CASE("engine: every failing allocation is reported, and nothing leaks", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(64);
+  const int before = simt::live_allocations();
+  int failures = 0;
+  for (int nth = 1;; ++nth) {
+    simt::fail_allocation(nth);
+    try {
+      train(model, {.batch_size = 32}, data, 1);
+      simt::fail_allocation(0);
+      break;
+    } catch (const std::exception& error) {
+      ++failures;
+      INFO(error.what());
+      CHECK(std::string(error.what()).find("memory") != std::string::npos);
+      REQUIRE(simt::live_allocations() == before);
+    }
+  }
+  CHECK(failures > 10);
+  CHECK(simt::live_allocations() == before);
+}
+#endif
+
+TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(1000);
+  const EngineConfig config{.batch_size = 16, .seed = 4};
+  const Run whole = train(model, config, data, 2);
+
+  auto engine = make_engine(model, config);
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  int calls = 0;
+  const Metrics part =
+      engine->train_epoch(shuffled(1000, 0), 0, {}, [&](const Metrics&) { return ++calls < 3; });
+  REQUIRE(part.batches > 0);
+  REQUIRE(part.batches < 63);
+  const OptimizerState saved = engine->save();
+  CHECK(saved.iteration == part.batches);
+
+  for (const bool resident : {false, true}) {
+    EngineConfig other = config;
+    other.resident = resident;
+    auto resumed = make_engine(model, other);
+    resumed->load(saved);
+    resumed->set_training_set(data.samples());
+    const Metrics rest = resumed->train_epoch(shuffled(1000, 0), part.batches, part, nullptr);
+    CHECK(rest.batches == 63);
+    CHECK(rest.samples == 1000);
+    CHECK(rest.loss_sum == whole.epochs[0].loss_sum);
+    CHECK(rest.correct == whole.epochs[0].correct);
+    resumed->train_epoch(shuffled(1000, 1), 0, {}, nullptr);
+    CHECK(same_bits(resumed->save(), whole.state));
+  }
+}
+
+// The README lists them.
+TEST_CASE("engine: a step of the default model has 16 nodes", "[engine]") {
+  const Model model = parse_arch(kDefaultArch);
+  const StripeData data(4);
+  auto engine = make_engine(model, {.batch_size = 4});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  CHECK(engine->step_nodes() == 0);
+  engine->train_epoch(shuffled(4, 0), 0, {}, nullptr);
+  CHECK(engine->step_nodes() == 16);
+}
+
+TEST_CASE("engine: progress sees growing sums", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(640);
+  auto engine = make_engine(model, {.batch_size = 16});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  std::vector<Metrics> seen;
+  const Metrics end = engine->train_epoch(shuffled(640, 0), 0, {}, [&](const Metrics& m) {
+    seen.push_back(m);
+    return true;
+  });
+  REQUIRE(seen.size() >= 5);
+  for (size_t i = 1; i < seen.size(); ++i) {
+    CHECK(seen[i].batches > seen[i - 1].batches);
+    CHECK(seen[i].samples == seen[i].batches * 16);
+  }
+  CHECK(seen.back().loss_sum == end.loss_sum);
+}
+
+TEST_CASE("engine: rows behind a short batch leave no trace", "[engine]") {
+  // 40 samples in batches of 32: the 24 idle rows of the second batch hold older samples' bytes.
+  const Model model = parse_arch("conv:3x3,pool:2,flatten,dense:10");
+  const StripeData data(40);
+  const auto order = shuffled(40, 0);
+  auto engine = make_engine(model, {.batch_size = 32, .seed = 2});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  engine->train_epoch(order, 0, {}, nullptr);
+  const OptimizerState both = engine->save();
+
+  // The same second update from an engine whose batch is exactly the 8 rows.
+  StripeData tail(0);
+  for (int i = 32; i < 40; ++i) {
+    const auto source = size_t(order[size_t(i)]);
+    tail.labels.push_back(data.labels[source]);
+    tail.images.insert(tail.images.end(), &data.images[source * kPixels],
+                       &data.images[source * kPixels] + kPixels);
+  }
+  auto first = make_engine(model, {.batch_size = 32, .seed = 2});
+  first->initialize();
+  first->set_training_set(data.samples());
+  int calls = 0;
+  // Train the first batch alone by cutting the set down to its rows.
+  StripeData head(0);
+  for (int i = 0; i < 32; ++i) {
+    const auto source = size_t(order[size_t(i)]);
+    head.labels.push_back(data.labels[source]);
+    head.images.insert(head.images.end(), &data.images[source * kPixels],
+                       &data.images[source * kPixels] + kPixels);
+  }
+  std::vector<int32_t> identity(32);
+  std::iota(identity.begin(), identity.end(), 0);
+  first->set_training_set(head.samples());
+  first->train_epoch(identity, 0, {}, [&](const Metrics&) { return ++calls > 0; });
+  const OptimizerState after_first = first->save();
+  auto second = make_engine(model, {.batch_size = 8, .seed = 2});
+  second->load(after_first);
+  second->set_training_set(tail.samples());
+  identity.resize(8);
+  second->train_epoch(identity, 0, {}, nullptr);
+  const OptimizerState split = second->save();
+
+  REQUIRE(split.iteration == both.iteration);
+  for (size_t i = 0; i < both.weights.size(); ++i) {
+    INFO("weight " << i);
+    REQUIRE(std::abs(both.weights[i] - split.weights[i]) <=
+            1e-5f + 1e-5f * std::abs(split.weights[i]));
+  }
+}
+
+// Pooling drops the last row and column of the default model's second convolution, and with them
+// all that only they see: of the image, rows and columns 26 and 27.
+TEST_CASE("engine: pixels in the dead border change no bit", "[engine]") {
+  const Model model = parse_arch(kDefaultArch);
+  const StripeData data(40);
+  StripeData framed = data;
+  std::mt19937 random(7);
+  for (size_t i = 0; i < framed.images.size(); ++i) {
+    const size_t row = i / 28 % 28, column = i % 28;
+    if (row >= 26 || column >= 26) framed.images[i] = uint8_t(random());
+  }
+  const auto run = [&](const StripeData& samples) {
+    auto engine = make_engine(model, {.batch_size = 16, .seed = 6});
+    engine->initialize();
+    engine->set_training_set(samples.samples());
+    engine->set_validation_set(samples.samples());
+    const Metrics epoch = engine->train_epoch(shuffled(40, 0), 0, {}, nullptr);
+    return std::tuple(engine->save(), engine->predict(samples.images.data(), 40), epoch.loss_sum,
+                      engine->evaluate().loss_sum);
+  };
+  const auto [state, probabilities, loss, validation_loss] = run(data);
+  const auto [framed_state, framed_probabilities, framed_loss, framed_validation_loss] =
+      run(framed);
+  CHECK(same_bits(state, framed_state));
+  CHECK(state.iteration == 3);
+  CHECK(probabilities.size() == 400);
+  CHECK(probabilities == framed_probabilities);
+  CHECK(loss == framed_loss);
+  CHECK(validation_loss == framed_validation_loss);
+
+  // The same in row 25 does change the run, or this test says nothing.
+  StripeData marked = data;
+  for (size_t i = 0; i < 40; ++i) marked.images[i * kPixels + 25 * 28 + 25] = 255;
+  CHECK(!same_bits(state, std::get<0>(run(marked))));
+}
+
+TEST_CASE("engine: a diverging run names the batch", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(400);
+  auto engine = make_engine(model, {.batch_size = 16, .learning_rate = 1e30f});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  const Metrics end = engine->train_epoch(shuffled(400, 0), 0, {}, nullptr);
+  CHECK(end.first_nonfinite >= 2);
+  CHECK(end.first_nonfinite <= 4);
+}
+
+TEST_CASE("engine: predictions are probabilities and agree with evaluation", "[engine]") {
+  const Model model = parse_arch(kSmallArch);
+  const StripeData data(1500);  // more than one batch of validation
+  auto engine = make_engine(model, {.batch_size = 32, .learning_rate = 0.01f});
+  engine->initialize();
+  engine->set_training_set(data.samples());
+  engine->set_validation_set(data.samples());
+  engine->train_epoch(shuffled(1500, 0), 0, {}, nullptr);
+  const Metrics validation = engine->evaluate();
+  const auto probabilities = engine->predict(data.images.data(), 1500);
+  REQUIRE(probabilities.size() == 15000);
+  int64_t correct = 0;
+  double loss = 0;
+  for (size_t i = 0; i < 1500; ++i) {
+    const float* p = &probabilities[i * 10];
+    double sum = 0;
+    for (int k = 0; k < 10; ++k) {
+      REQUIRE(p[k] >= 0);
+      sum += p[k];
+    }
+    REQUIRE(std::abs(sum - 1) <= 1e-5);
+    correct += std::max_element(p, p + 10) - p == data.labels[i];
+    loss -= std::log(double(p[data.labels[i]]));
+  }
+  CHECK(validation.samples == 1500);
+  CHECK(validation.correct == correct);
+  CHECK(std::abs(validation.loss_sum - loss) <= 1e-4 * loss);
+  // One image alone gives the same bits as in a batch.
+  const auto alone = engine->predict(&data.images[700 * kPixels], 1);
+  CHECK(std::equal(alone.begin(), alone.end(), &probabilities[7000]));
+}
+
+}  // namespace mnist::MNIST_TARGET

@@ -1,0 +1,474 @@
+// The cpu target's CUDA runtime itself: what kernels and engine rely on, and the faults it must
+// catch.
+
+#include <cuda_runtime.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/launch.h"
+#include "tests/support/catch.h"
+
+extern __shared__ __align__(16) unsigned char dynamic_smem[];
+
+namespace mnist::MNIST_TARGET {
+
+constexpr int kThreads = 96;  // three warps
+
+// ---- kernels, good and bad ----------------------------------------------------------------------
+// Every thread passes its value to the one `shift` places on, through shared memory.
+__global__ void test_rotate_kernel(int* out, int shift) {
+  __shared__ int values[kThreads];
+  const int tid = int(threadIdx.x);
+  for (int round = 0; round < 3; ++round) {
+    values[tid] = tid * 10 + round;
+    __syncthreads();
+    out[(blockIdx.x * 3 + unsigned(round)) * kThreads + threadIdx.x] =
+        values[(tid + shift) % kThreads];
+    __syncthreads();
+  }
+}
+
+// The same without its second barrier: a race.
+__global__ void test_racing_kernel(int* out, int shift) {
+  __shared__ int values[kThreads];
+  const int tid = int(threadIdx.x);
+  for (int round = 0; round < 3; ++round) {
+    values[tid] = tid * 10 + round;
+    __syncthreads();
+    out[round * kThreads + tid] = values[(tid + shift) % kThreads];
+  }
+}
+
+__global__ void test_index_kernel(unsigned* out) {
+  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  out[block * blockDim.x * blockDim.y * blockDim.z + thread] = block * 1000 + thread;
+}
+
+__global__ void test_divergent_barrier_kernel() {
+  if (threadIdx.x < 40) __syncthreads();
+}
+__global__ void test_two_barriers_kernel() {
+  if (threadIdx.x < 40)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+__global__ void test_early_exit_kernel() {
+  if (threadIdx.x == 70) return;
+  __syncthreads();
+}
+__global__ void test_wrong_mask_kernel() {
+  __shfl_xor_sync(0x0000ffffu, 1, 1);
+}
+__global__ void test_missing_lane_kernel() {
+  if (threadIdx.x % 32 != 5) __syncwarp();
+}
+__global__ void test_mixed_collectives_kernel() {
+  if (threadIdx.x % 32 < 16)
+    __syncwarp();
+  else
+    __ballot_sync(0xffffffffu, 1);
+}
+__global__ void test_warp_and_block_kernel() {
+  if (threadIdx.x < 32) __syncwarp();
+  __syncthreads();
+  if (threadIdx.x == 0) __shfl_sync(0x3u, 1, 0);
+  __syncthreads();
+}
+
+__global__ void test_warp_kernel(int* out) {
+  const int lane = int(threadIdx.x % 32), tid = int(threadIdx.x);
+  int sum = tid;
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  const int from7 = __shfl_sync(0xffffffffu, tid, 7);
+  const int up = __shfl_up_sync(0xffffffffu, tid, 3);
+  const int down = __shfl_down_sync(0xffffffffu, tid, 3, 8);
+  const unsigned odd = __ballot_sync(0xffffffffu, lane % 2);
+  // Halves of a warp in collectives of their own.
+  const unsigned half = lane < 16 ? 0x0000ffffu : 0xffff0000u;
+  int half_sum = 1;
+  for (int offset = 8; offset > 0; offset /= 2) half_sum += __shfl_xor_sync(half, half_sum, offset);
+  const double wide = __shfl_sync(0xffffffffu, tid + 0.5, 31);
+  int* row = out + tid * 8;
+  row[0] = sum;
+  row[1] = from7;
+  row[2] = up;
+  row[3] = down;
+  row[4] = int(odd);
+  row[5] = half_sum;
+  row[6] = int(wide * 2);
+  row[7] = __any_sync(0xffffffffu, lane == 9) + 2 * __all_sync(0xffffffffu, lane >= 0) +
+           4 * __all_sync(0xffffffffu, lane > 0);
+}
+
+__global__ void test_dynamic_kernel(float* out, int count) {
+  float* values = reinterpret_cast<float*>(dynamic_smem);
+  const bool poisoned = std::isnan(values[count - 1]);
+  __syncthreads();
+  for (int i = int(threadIdx.x); i < count; i += int(blockDim.x)) values[i] = float(i);
+  __syncthreads();
+  if (threadIdx.x == 0) *out = poisoned ? values[count - 1] : -1;
+}
+
+__global__ void test_add_kernel(float* x, float value) {
+  x[threadIdx.x] += value;
+}
+__global__ void test_count_kernel(int* counter, unsigned long long* wide, int* largest) {
+  atomicAdd(counter, 1);
+  atomicAdd(wide, 3ull);
+  atomicMax(largest, int(blockIdx.x));
+}
+
+// ---- helpers ------------------------------------------------------------------------------------
+namespace {
+
+template <typename T>
+T* device(size_t count) {
+  T* pointer = nullptr;
+  CUDA_CHECK(cudaMalloc(&pointer, count * sizeof(T)));
+  return pointer;
+}
+
+template <typename T>
+std::vector<T> download(const T* pointer, size_t count) {
+  std::vector<T> host(count);
+  CUDA_CHECK(cudaMemcpy(host.data(), pointer, count * sizeof(T), cudaMemcpyDeviceToHost));
+  return host;
+}
+
+struct DefaultOrder {
+  ~DefaultOrder() {
+    set_thread_order(ThreadOrder::kAscending);
+    set_os_threads(0);
+  }
+};
+
+constexpr ThreadOrder kOrders[] = {ThreadOrder::kAscending, ThreadOrder::kDescending,
+                                   ThreadOrder::kShuffled};
+
+// What the program writes to stderr before it aborts; empty if it does not abort.
+std::string abort_message(const std::function<void()>& program) {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    signal(SIGABRT, SIG_DFL);
+    const rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    alarm(20);
+    dup2(ends[1], STDERR_FILENO);
+    set_os_threads(1);
+    program();
+    cudaDeviceSynchronize();
+    _exit(0);
+  }
+  close(ends[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, size_t(n));
+  close(ends[0]);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? text : "";
+}
+
+std::string abort_message_of(void (*kernel)()) {
+  return abort_message([&] { launch(kernel, dim3(2), dim3(kThreads), 0, nullptr); });
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+// ---- threads and barriers -----------------------------------------------------------------------
+TEST_CASE("simt: every thread of every block runs once", "[simt]") {
+  DefaultOrder restore;
+  const dim3 grid(3, 2, 2), block(5, 4, 2);
+  const size_t count = 12 * 40;
+  for (const ThreadOrder order : kOrders) {
+    for (const int os_threads : {1, 2, 5}) {
+      set_thread_order(order, 42);
+      set_os_threads(os_threads);
+      unsigned* out = device<unsigned>(count);
+      launch(test_index_kernel, grid, block, 0, nullptr, out);
+      const auto host = download(out, count);
+      for (size_t i = 0; i < count; ++i) REQUIRE(host[i] == i / 40 * 1000 + i % 40);
+      CUDA_CHECK(cudaFree(out));
+    }
+  }
+}
+
+TEST_CASE("simt: barriers order shared memory", "[simt]") {
+  DefaultOrder restore;
+  const size_t count = 4 * 3 * kThreads;
+  for (const ThreadOrder order : kOrders) {
+    for (const int shift : {1, 31, kThreads - 1}) {
+      set_thread_order(order, 7);
+      int* out = device<int>(count);
+      launch(test_rotate_kernel, dim3(4), dim3(kThreads), 0, nullptr, out, shift);
+      const auto host = download(out, count);
+      for (size_t i = 0; i < count; ++i)
+        REQUIRE(host[i] == (int(i) % kThreads + shift) % kThreads * 10 + int(i) / kThreads % 3);
+      CUDA_CHECK(cudaFree(out));
+    }
+  }
+}
+
+TEST_CASE("simt: a missing barrier shows in one of the thread orders", "[simt]") {
+  DefaultOrder restore;
+  std::vector<std::vector<int>> results;
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order, 3);
+    int* out = device<int>(3 * kThreads);
+    launch(test_racing_kernel, dim3(1), dim3(kThreads), 0, nullptr, out, 1);
+    results.push_back(download(out, 3 * kThreads));
+    CUDA_CHECK(cudaFree(out));
+  }
+  CHECK((results[0] != results[1] || results[0] != results[2]));
+}
+
+TEST_CASE("simt: faults abort with kernel, block and threads", "[simt]") {
+  const auto divergent = abort_message_of(test_divergent_barrier_kernel);
+  CHECK(contains(divergent, "test_divergent_barrier_kernel, block (0,0,0)"));
+  CHECK(contains(divergent, "returned while others wait at a barrier"));
+  CHECK(contains(divergent, "threads at a barrier: 0-39 at "));
+  CHECK(contains(abort_message_of(test_two_barriers_kernel), "others at"));
+  const auto exited = abort_message_of(test_early_exit_kernel);
+  CHECK(contains(exited, "thread 70 returned while others wait at a barrier"));
+  CHECK(contains(abort_message_of(test_wrong_mask_kernel),
+                 "own lane 16 is not in the mask 0000ffff"));
+  CHECK(contains(abort_message_of(test_missing_lane_kernel), "has returned"));
+  CHECK(contains(abort_message_of(test_mixed_collectives_kernel), "in another collective"));
+  CHECK(contains(abort_message_of(test_warp_and_block_kernel), "deadlock"));
+  // And a sound kernel does not.
+  CHECK(abort_message([] {
+          int* out = device<int>(3 * kThreads);
+          launch(test_rotate_kernel, dim3(1), dim3(kThreads), 0, nullptr, out, 1);
+        }).empty());
+}
+
+// ---- warps --------------------------------------------------------------------------------------
+TEST_CASE("simt: warp collectives", "[simt]") {
+  DefaultOrder restore;
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order, 11);
+    int* out = device<int>(kThreads * 8);
+    launch(test_warp_kernel, dim3(1), dim3(kThreads), 0, nullptr, out);
+    const auto host = download(out, kThreads * 8);
+    for (int tid = 0; tid < kThreads; ++tid) {
+      const int* row = &host[size_t(tid) * 8];
+      const int first = tid / 32 * 32, lane = tid % 32;
+      REQUIRE(row[0] == 32 * first + 31 * 16);
+      REQUIRE(row[1] == first + 7);
+      REQUIRE(row[2] == (lane < 3 ? tid : tid - 3));
+      REQUIRE(row[3] == (lane % 8 + 3 >= 8 ? tid : tid + 3));
+      REQUIRE(unsigned(row[4]) == 0xaaaaaaaau);
+      REQUIRE(row[5] == 16);
+      REQUIRE(row[6] == 2 * (first + 31) + 1);
+      REQUIRE(row[7] == 1 + 2);
+    }
+    CUDA_CHECK(cudaFree(out));
+  }
+}
+
+TEST_CASE("simt: integer atomics over all blocks", "[simt]") {
+  int* counters = device<int>(2);
+  unsigned long long* wide = device<unsigned long long>(1);
+  CUDA_CHECK(cudaMemset(counters, 0, 2 * sizeof(int)));
+  CUDA_CHECK(cudaMemset(wide, 0, sizeof *wide));
+  launch(test_count_kernel, dim3(1000), dim3(64), 0, nullptr, counters, wide, counters + 1);
+  CHECK(download(counters, 2) == std::vector<int>{64000, 999});
+  CHECK(download(wide, 1)[0] == 192000);
+  CUDA_CHECK(cudaFree(counters));
+  CUDA_CHECK(cudaFree(wide));
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+TEST_CASE("simt: dynamic shared memory is poisoned, and large sizes are opted into", "[simt]") {
+  float* out = device<float>(1);
+  const int count = 25000;  // 100 KB
+  launch(test_dynamic_kernel, dim3(1), dim3(64), size_t(count) * 4, nullptr, out, count);
+  CHECK(download(out, 1)[0] == float(count - 1));
+  cudaLaunchConfig_t config = {};
+  config.blockDim = dim3(64);
+  config.dynamicSmemBytes = 101 * 1024;  // more than launch() has asked for
+  CHECK(cudaLaunchKernelEx(&config, test_dynamic_kernel, out, count) == cudaErrorInvalidValue);
+  config.dynamicSmemBytes = 0;
+  config.blockDim = dim3(1025);
+  CHECK(cudaLaunchKernelEx(&config, test_dynamic_kernel, out, count) ==
+        cudaErrorInvalidConfiguration);
+  CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
+  CHECK(cudaGetLastError() == cudaSuccess);
+  CUDA_CHECK(cudaFree(out));
+}
+
+TEST_CASE("simt: fresh memory holds NaN", "[simt]") {
+  float* memory = device<float>(100);
+  for (const float value : download(memory, 100)) REQUIRE(std::isnan(value));
+  CUDA_CHECK(cudaFree(memory));
+}
+
+TEST_CASE("simt: the n-th allocation fails, once", "[simt]") {
+  const int before = live_allocations();
+  fail_allocation(2);
+  void *first = nullptr, *second = nullptr, *third = nullptr;
+  CHECK(cudaMalloc(&first, 16) == cudaSuccess);
+  CHECK(cudaMallocHost(&second, 16) == cudaErrorMemoryAllocation);
+  CHECK(second == nullptr);
+  CHECK(cudaMalloc(&third, 16) == cudaSuccess);
+  CHECK(live_allocations() == before + 2);
+  CHECK(cudaFreeHost(third) == cudaErrorInvalidValue);  // wrong kind
+  CHECK(cudaFree(first) == cudaSuccess);
+  CHECK(cudaFree(third) == cudaSuccess);
+  CHECK(cudaFree(third) == cudaErrorInvalidValue);  // freed twice
+  CHECK(live_allocations() == before);
+  cudaGetLastError();
+}
+
+TEST_CASE("simt: copies check their ends", "[simt]") {
+  float* memory = device<float>(4);
+  float host[8] = {};
+  CHECK(cudaMemcpy(memory, host, 16, cudaMemcpyHostToDevice) == cudaSuccess);
+  CHECK(cudaMemcpy(memory, host, 17, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
+  CHECK(cudaMemcpy(host, memory + 1, 16, cudaMemcpyDeviceToHost) == cudaErrorInvalidValue);
+  CHECK(cudaMemcpy(host, memory, 16, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
+  CHECK(cudaMemset(host, 0, 16) == cudaErrorInvalidValue);
+  CUDA_CHECK(cudaFree(memory));
+  cudaGetLastError();
+}
+
+// ---- streams, events, graphs --------------------------------------------------------------------
+namespace {
+
+struct Streams {
+  cudaStream_t a = nullptr, b = nullptr;
+  cudaEvent_t event = nullptr, other = nullptr;
+  float* x = device<float>(32);
+  float* pinned = nullptr;
+  Streams() {
+    CUDA_CHECK(cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking));
+    CUDA_CHECK(cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking));
+    CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    CUDA_CHECK(cudaEventCreate(&other));
+    CUDA_CHECK(cudaMallocHost(&pinned, 32 * sizeof(float)));
+    CUDA_CHECK(cudaMemset(x, 0, 32 * sizeof(float)));
+  }
+  ~Streams() {
+    cudaStreamDestroy(a);
+    cudaStreamDestroy(b);
+    cudaEventDestroy(event);
+    cudaEventDestroy(other);
+    cudaFree(x);
+    cudaFreeHost(pinned);
+    cudaGetLastError();
+  }
+  void add(float value, cudaStream_t stream) {
+    launch(test_add_kernel, dim3(1), dim3(32), 0, stream, x, value);
+  }
+  float first() { return download(x, 32)[0]; }
+};
+
+}  // namespace
+
+TEST_CASE("simt: asynchronous work runs late, so that early reuse shows", "[simt]") {
+  Streams s;
+  for (int i = 0; i < 32; ++i) s.pinned[i] = 1;
+  CUDA_CHECK(cudaMemcpyAsync(s.x, s.pinned, 128, cudaMemcpyHostToDevice, s.a));
+  s.pinned[0] = 2;  // too early: the copy has not run
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  CHECK(s.first() == 2);
+  // Pageable memory is taken over at once, as by the driver.
+  float pageable[32] = {5};
+  CUDA_CHECK(cudaMemcpyAsync(s.x, pageable, 128, cudaMemcpyHostToDevice, s.a));
+  pageable[0] = 6;
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  CHECK(s.first() == 5);
+}
+
+TEST_CASE("simt: events order streams", "[simt]") {
+  Streams s;
+  s.pinned[0] = 10;
+  CUDA_CHECK(cudaMemcpyAsync(s.x, s.pinned, 4, cudaMemcpyHostToDevice, s.a));
+  CUDA_CHECK(cudaEventRecord(s.event, s.a));
+  CUDA_CHECK(cudaStreamWaitEvent(s.b, s.event));
+  s.add(1, s.b);
+  CUDA_CHECK(cudaMemcpyAsync(s.pinned + 1, s.x, 4, cudaMemcpyDeviceToHost, s.b));
+  CUDA_CHECK(cudaEventRecord(s.other, s.b));
+  CHECK(cudaEventQuery(s.other) == cudaErrorNotReady);
+  CUDA_CHECK(cudaEventSynchronize(s.other));
+  CHECK(cudaEventQuery(s.other) == cudaSuccess);
+  CHECK(s.pinned[1] == 11);
+  // Polling alone gets there too.
+  s.add(1, s.a);
+  s.add(1, s.a);
+  CUDA_CHECK(cudaEventRecord(s.event, s.a));
+  int polls = 0;
+  while (cudaEventQuery(s.event) == cudaErrorNotReady && polls < 100) ++polls;
+  CHECK(cudaEventQuery(s.event) == cudaSuccess);
+  CHECK(s.first() == 13);
+}
+
+TEST_CASE("simt: graphs freeze arguments and replay", "[simt]") {
+  Streams s;
+  float value = 1;
+  CUDA_CHECK(cudaStreamBeginCapture(s.a, cudaStreamCaptureModeThreadLocal));
+  s.add(value, s.a);
+  CHECK(cudaStreamSynchronize(s.a) == cudaErrorStreamCaptureUnsupported);
+  void* memory = nullptr;
+  CHECK(cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported);
+  // Fork to the other stream and join.
+  CUDA_CHECK(cudaEventRecord(s.event, s.a));
+  CUDA_CHECK(cudaStreamWaitEvent(s.b, s.event));
+  s.add(10, s.b);
+  CUDA_CHECK(cudaEventRecord(s.other, s.b));
+  CUDA_CHECK(cudaStreamWaitEvent(s.a, s.other));
+  cudaGraph_t graph = nullptr;
+  CUDA_CHECK(cudaStreamEndCapture(s.a, &graph));
+  size_t nodes = 0;
+  CUDA_CHECK(cudaGraphGetNodes(graph, nullptr, &nodes));
+  CHECK(nodes == 2);
+  CHECK(s.first() == 0);  // capturing runs nothing
+  value = 100;
+  cudaGraphExec_t exec = nullptr;
+  CUDA_CHECK(cudaGraphInstantiate(&exec, graph));
+  CUDA_CHECK(cudaGraphDestroy(graph));
+  for (int i = 0; i < 3; ++i) CUDA_CHECK(cudaGraphLaunch(exec, s.a));
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  CHECK(s.first() == 33);
+  CUDA_CHECK(cudaGraphExecDestroy(exec));
+}
+
+TEST_CASE("simt: a capture that is not joined is refused", "[simt]") {
+  Streams s;
+  cudaGraph_t graph = nullptr;
+  CHECK(cudaStreamEndCapture(s.a, &graph) == cudaErrorStreamCaptureUnmatched);
+  CUDA_CHECK(cudaStreamBeginCapture(s.a, cudaStreamCaptureModeThreadLocal));
+  CUDA_CHECK(cudaEventRecord(s.event, s.a));
+  CUDA_CHECK(cudaStreamWaitEvent(s.b, s.event));
+  s.add(1, s.b);
+  CHECK(cudaStreamEndCapture(s.a, &graph) == cudaErrorStreamCaptureUnjoined);
+  CHECK(graph == nullptr);
+  // Both streams are usable again.
+  s.add(1, s.b);
+  CUDA_CHECK(cudaStreamSynchronize(s.b));
+  CHECK(s.first() == 1);
+  CUDA_CHECK(cudaEventRecord(s.other, s.b));
+  CUDA_CHECK(cudaStreamBeginCapture(s.a, cudaStreamCaptureModeThreadLocal));
+  CHECK(cudaStreamWaitEvent(s.a, s.other) == cudaErrorStreamCaptureIsolation);
+  CUDA_CHECK(cudaStreamEndCapture(s.a, &graph));
+  CUDA_CHECK(cudaGraphDestroy(graph));
+}
+
+}  // namespace mnist::MNIST_TARGET
