@@ -56,7 +56,9 @@ struct Model {
   const Parameter* find(int layer, const std::string& parameter) const;  // null: it has none
 };
 
-inline constexpr Extent kMnistExtent{28, 28, 1};
+inline constexpr int kMnistSide = 28;  // pixels
+inline constexpr int kMnistClasses = 10;
+inline constexpr Extent kMnistExtent{kMnistSide, kMnistSide, 1};
 inline constexpr const char* kDefaultArch =
     "conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,dense:10";
 
