@@ -7,7 +7,7 @@
 # Stages: build     both targets where there is nvcc (CUDA_MNIST_ARCHS="75;90" overrides the list)
 #         unit      C++ tests on the cpu target
 #         gpu       the same tests on the GPU, where nvidia-smi lists one
-#         cli       the program end to end
+#         cli       the program end to end, and where its shared libraries come from
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -72,11 +72,15 @@ stage() {
   ((bad == 0))
 }
 
+# make_all PRESET DIRECTORY OPTION...: all that CMake can build there.
+make_all() {
+  cmake --preset "$1" -DMNIST_TESTS=ON "${@:3}" && cmake --build "$2" -j "$jobs"
+}
+
 build() {
   local archs=-UCMAKE_CUDA_ARCHITECTURES
   [[ -n ${CUDA_MNIST_ARCHS-} ]] && archs=-DCMAKE_CUDA_ARCHITECTURES=$CUDA_MNIST_ARCHS
-  tools/dependencies.sh test &&
-    cmake --preset release -DMNIST_TESTS=ON "$archs" && cmake --build build -j "$jobs"
+  tools/dependencies.sh test && make_all release build "$archs"
 }
 
 run_ctest() { ctest --test-dir "$1" -j "$jobs" --no-tests=error --timeout 900 --output-on-failure; }
@@ -89,7 +93,12 @@ gpu() {
   fi
 }
 
-cli() { /usr/bin/python3 tests/cli/run.py build/cuda-mnist; }
+cli() {
+  local status=0
+  /usr/bin/python3 tests/cli/run.py build/cuda-mnist || status=1
+  /usr/bin/python3 tests/cli/shared_libraries.py build || status=1
+  return "$status"
+}
 
 nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder.so; }
 
@@ -105,10 +114,7 @@ keras() {
   KERAS_BACKEND=jax "$python" tests/interop/run.py build/cuda-mnist
 }
 
-sanitize() {
-  cmake --preset sanitize -DMNIST_TESTS=ON && cmake --build build-sanitize -j "$jobs" &&
-    run_ctest build-sanitize
-}
+sanitize() { make_all sanitize build-sanitize && run_ctest build-sanitize; }
 
 if [[ -z ${CUDA_MNIST_DATA_DIR-} && -d ../shared/data/mnist ]]; then
   CUDA_MNIST_DATA_DIR=$(realpath ../shared/data/mnist)
