@@ -74,7 +74,7 @@ stage() {
 
 # make_all PRESET DIRECTORY OPTION...: all that CMake can build there.
 make_all() {
-  cmake --preset "$1" -DMNIST_TESTS=ON "${@:3}" && cmake --build "$2" -j "$jobs"
+  cmake --preset "$1" -DMNIST_TESTS=ON -DMNIST_STRICT=ON "${@:3}" && cmake --build "$2" -j "$jobs"
 }
 
 build() {
