@@ -339,7 +339,7 @@ ours tests 60 tests_cuda '~[backends]'
 ours train 60 cuda-mnist train --device cuda --epochs "$epochs" --seed 1 "${digits[@]}" --json \
   --out "$work/mnist.h5" --log "$work/training_log.csv"
 # The comparisons print everything at their end: a limit that is too short would lose it.
-ours bench 120 cuda-mnist bench --device cuda --repeat "$repeat" --plain --json
+ours bench 120 cuda-mnist bench --device cuda --repeat "$repeat" --naive --json
 with_module backends 60 cuda-mnist check-backends --json
 with_module compare 120 cuda-mnist bench --compare --device cuda --repeat "$repeat" --json
 if command -v "$python" > /dev/null; then

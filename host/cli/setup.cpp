@@ -4,7 +4,6 @@
 
 #include "host/cli/progress.h"
 #include "host/cli/signals.h"
-#include "host/engine/cudnn.h"
 
 namespace mnist::cli {
 namespace {
@@ -39,7 +38,7 @@ Target choose_target(const DeviceOptions& options) {
     return Target::kCpu;
   }
   std::string reason = unusable_reason(Target::kCuda);
-  if (cudnn && reason.empty()) reason = cudnn_unavailable_reason();
+  if (cudnn && reason.empty()) reason = cudnn_unusable_reason();
   if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
   if (reason.empty()) return Target::kCuda;
   if (options.device == "cuda") {

@@ -16,7 +16,7 @@ namespace mnist {
 struct BenchRow {
   std::string name;     // the launcher, without namespace and `_naive`; or "step", "epoch"
   std::string shape;    // "128x13x13x32 3x3x64"; in a comparison "128x13x13x32 conv:64x3"
-  std::string backend;  // "native", "cudnn"; "plain": the launcher's `_naive` twin
+  std::string backend;  // "native", "cudnn"; "naive": the launcher's `_naive` twin
   double flops = 0;     // a multiplication with an addition counts as two; 0: not counted
 };
 
@@ -42,9 +42,9 @@ class KernelBench {
   virtual BenchTimes time(size_t row, int repeats) = 0;
 };
 
-// `plain`: the `_naive` launchers too. `threads` as in EngineConfig. Throws Error(kUnavailable) if
+// `naive`: the `_naive` launchers too. `threads` as in EngineConfig. Throws Error(kUnavailable) if
 // the target cannot be used.
-std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool plain, int threads);
+std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads);
 
 // The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
 // of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters that

@@ -1,5 +1,5 @@
 // Whether cuDNN and cuBLAS compute what the kernels of this program compute. Plain C++, no CUDA
-// types; the work is in engine/compare_backends.cpp.
+// types; the work is in check/.
 #pragma once
 
 #include <string>

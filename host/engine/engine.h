@@ -1,5 +1,5 @@
-// What the rest of the host sees of the training engine: plain C++, no CUDA types. engine/
-// implements it once; the build compiles that once per target (cuda, cpu).
+// What the rest of the host sees of the training engine: plain C++, no CUDA types.
+// target_engine.cpp implements it; the build compiles that once per target (cuda, cpu).
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,7 @@ class Engine {
   // permutation of the training set. `sums` are those of the batches before first_batch and
   // continue in the result. `progress` is called now and then with the sums so far, lagging a few
   // batches behind; when it returns false the epoch ends after the batches already under way.
-  // Result.batches tells how far it came.
+  // Result.batches is the number of batches done.
   using Progress = std::function<bool(const Metrics& so_far)>;
   virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
                               const Metrics& sums, const Progress& progress) = 0;
@@ -85,14 +85,19 @@ class Engine {
   virtual std::vector<float> predict(const uint8_t* images, int64_t count) = 0;
 };
 
-// Why a target cannot be used: an empty string if it can. `detail` names cause and cure in one line
-// ("no NVIDIA driver (libcuda.so.1 not found); install ..."). The cpu target can always be used.
+// Why a target cannot be used, cause and cure in one line ("no NVIDIA driver (libcuda.so.1) was
+// found; install one, ..."); empty if it can. The cpu target can always be used.
 std::string unusable_reason(Target target);
 DeviceInfo device_info(Target target);  // throws Error(kUnavailable) where unusable
 
-// Throws Error(kUnavailable) if the target or the backend cannot be used, Error(kUsage) if the
-// model does not fit it.
+// Throws Error(kUnavailable) if the target or the backend cannot be used, std::invalid_argument if
+// a layer is larger than its kernels can index.
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config);
+
+// The same for the libraries of the cudnn backend, and their versions ("cuDNN 9.19.0, cuBLAS
+// 13.1.0"); the latter throws Error(kUnavailable) where they cannot be loaded.
+std::string cudnn_unusable_reason();
+std::string cudnn_versions();
 
 // Architectures the cuda target was compiled for ("75-real ... 120"); empty if it was not built.
 std::string compiled_architectures();

@@ -27,19 +27,17 @@ Network::Network(Backend& backend, const Model& model, int max_batch, Mode mode,
   for (size_t i = 0; i < ops_.size(); ++i) output_.push_back(storage_[i % 2].data());
 }
 
-const float* Network::forward(const float* weights, const StepState* state, int n,
-                              cudaStream_t stream) {
+const float* Network::forward(const Pass& pass) {
   const NvtxRange phase("forward");
   for (size_t i = 0; i < ops_.size(); ++i) {
     const NvtxRange range((ops_[i]->name + " forward").c_str());
-    ops_[i]->load_weights(weights, stream);
-    ops_[i]->forward(output_[i], input_of(i), weights, state, n, stream);
+    ops_[i]->load_weights(pass);
+    ops_[i]->forward(output_[i], input_of(i), pass);
   }
   return output_.back();
 }
 
-void Network::backward(float* gradients, const float* weights, const StepState* state, int n,
-                       cudaStream_t stream) {
+void Network::backward(float* gradients, const Pass& pass) {
   const NvtxRange phase("backward");
   bool forked = false;
   // What comes before the first layer with parameters needs no gradient.
@@ -49,23 +47,24 @@ void Network::backward(float* gradients, const float* weights, const StepState* 
     const bool last = i == first_with_parameters_;
     const float* dy = gradient_[i].data();
     if (op.has_parameters) {
-      // The last one has nothing to run beside.
+      // Nothing is left to overlap with the last one.
       if (!last) {
-        forked_.record(stream);
+        forked_.record(pass.stream);
         forked_.make_wait(filters_);
         forked = true;
       }
-      const cudaStream_t filters = last ? stream : filters_;
-      op.backward_filter(gradients, dy, input_of(i), n, filters);
-      op.store_gradients(gradients, filters);
+      Pass beside = pass;
+      if (!last) beside.stream = filters_;
+      op.backward_filter(gradients, dy, input_of(i), beside);
+      op.store_gradients(gradients, beside);
     }
     if (!last)
-      op.backward_data(gradient_[i - 1].data(), dy, input_of(i), output_[i], weights,
-                       ops_[i - 1]->ends_in_relu, state, n, stream);
+      op.backward_data(gradient_[i - 1].data(), dy, input_of(i), output_[i],
+                       ops_[i - 1]->ends_in_relu, pass);
   }
   if (!forked) return;
   joined_.record(filters_);
-  joined_.make_wait(stream);
+  joined_.make_wait(pass.stream);
 }
 
 }  // namespace mnist::MNIST_TARGET

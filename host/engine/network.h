@@ -23,16 +23,15 @@ class Network {
   // [max_batch,pixels], filled by the caller before forward().
   float* input() const { return input_.data(); }
 
-  // Logits [n,classes] of the first n rows of input(). `state` is read by dropout alone.
-  const float* forward(const float* weights, const StepState* state, int n, cudaStream_t stream);
+  // Logits [n,classes] of the first n rows of input().
+  const float* forward(const Pass& pass);
 
   // [n,classes], filled by the caller before backward().
   float* dlogits() const { return gradient_.back().data(); }
 
   // Gradients of all parameters, from dlogits() and what the last forward() of the same n left. The
-  // parameters' gradients are computed on a stream of their own beside the way back.
-  void backward(float* gradients, const float* weights, const StepState* state, int n,
-                cudaStream_t stream);
+  // parameters' gradients are computed on a stream of their own, beside those of the activations.
+  void backward(float* gradients, const Pass& pass);
 
  private:
   const float* input_of(size_t op) const { return op == 0 ? input_.data() : output_[op - 1]; }

@@ -1,5 +1,5 @@
-// The two targets' implementations of host/engine/engine.h, host/engine/bench.h and
-// host/engine/check.h.
+// What each target offers behind engine.h, bench.h and check.h. target_api.cpp fills the table,
+// once per target; engine.cpp, bench/bench.cpp and check/check.cpp call it.
 #pragma once
 
 #include <memory>
@@ -10,22 +10,27 @@
 #include "host/engine/check.h"
 #include "host/engine/engine.h"
 
-#define MNIST_DECLARE_TARGET(target)                                                   \
-  namespace mnist::target {                                                            \
-  std::string unusable_reason();                                                       \
-  DeviceInfo device_info();                                                            \
-  std::unique_ptr<Engine> make_engine(const Model& model, const EngineConfig& config); \
-  std::unique_ptr<KernelBench> make_kernel_bench(bool plain, int threads);             \
-  std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads);    \
-  }
+namespace mnist {
 
-MNIST_DECLARE_TARGET(cpu)
-MNIST_DECLARE_TARGET(cuda)
+struct TargetApi {
+  std::string (*unusable_reason)();  // empty: usable
+  DeviceInfo (*device_info)();
+  std::unique_ptr<Engine> (*make_engine)(const Model& model, const EngineConfig& config);
+  std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads);
+  std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads);
+  std::string (*cudnn_versions)();                       // throws Error(kUnavailable)
+  std::vector<OperationDifference> (*check_backends)();  // throws Error(kUnavailable)
+};
 
-namespace mnist::cuda {
-// Where the build has the cudnn backend:
-std::string cudnn_versions();                       // of host/engine/cudnn.h
-std::vector<OperationDifference> check_backends();  // of host/engine/check.h
-}  // namespace mnist::cuda
+// Throws Error(kUnavailable) where the target cannot be used: the build lacks it, or the machine
+// has no device for it.
+const TargetApi& usable_target(Target target);
 
-#undef MNIST_DECLARE_TARGET
+namespace cpu {
+extern const TargetApi kTargetApi;
+}
+namespace cuda {
+extern const TargetApi kTargetApi;  // where the build has the CUDA Toolkit
+}
+
+}  // namespace mnist

@@ -355,12 +355,6 @@ size_t Model::parameter_count() const {
   return count;
 }
 
-const Parameter* Model::find(int layer, const std::string& parameter) const {
-  for (const Parameter& p : parameters)
-    if (p.layer == layer && p.name == parameter) return &p;
-  return nullptr;
-}
-
 Model make_model(const Extent& input, std::vector<Layer> layers) {
   if (input.h < 1 || input.w < 1 || input.c < 1)
     fail("the input of the model needs at least one value in each direction");

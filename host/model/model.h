@@ -53,7 +53,12 @@ struct Model {
 
   size_t parameter_count() const;  // gaps not included
   int classes() const { return layers.back().units; }
-  const Parameter* find(int layer, const std::string& parameter) const;  // null: it has none
+  // Null: the layer has none of that name.
+  const Parameter* find(int layer, const std::string& name) const {
+    for (const Parameter& parameter : parameters)
+      if (parameter.layer == layer && parameter.name == name) return &parameter;
+    return nullptr;
+  }
 };
 
 inline constexpr int kMnistSide = 28;  // pixels

@@ -198,7 +198,7 @@ class Help(Case):
             (["bench", "--repeat", "0"], "--repeat"),
             (["bench", "--repeat", "many"], "--repeat"),
             (["bench", "--plot", "bench.svg"], "--plot.*--compare"),
-            (["bench", "--compare", "--plain"], "--plain.*--compare"),
+            (["bench", "--compare", "--naive"], "--naive.*--compare"),
             (["bench", "--device", "cpu", "--compare", "--filter", "conv3d"],
              "'conv3d'.*conv2d_pool_backward.*dense_backward_data.*epoch.*softmax.*step"),
         ]
@@ -851,14 +851,14 @@ class Bench(Case):
         self.assertGreaterEqual(result["launches"], 1)
 
     def test_json(self):
-        found = json.loads(self.bench("--filter", "128x10", "--repeat", "3", "--plain", "--json"))
+        found = json.loads(self.bench("--filter", "128x10", "--repeat", "3", "--naive", "--json"))
         self.assertTrue(found["device"])
         self.assertEqual(found["target"], "cpu")
         self.assertIsNone(found["step"])
         names = [(row["name"], row["backend"]) for row in found["kernels"]]
         self.assertEqual(len(names), len(set(names)))
         for name in (("softmax_xent", "native"), ("dense_forward", "native"),
-                     ("dense_forward", "plain")):
+                     ("dense_forward", "naive")):
             self.assertIn(name, names)
         for row in found["kernels"]:
             self.check(row, 3)

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import typing
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "barrier-check"
 COPY, BUILD = WORK / "source", WORK / "build"
 STATEMENT = re.compile(r"\b(__syncthreads(?:_\w+)?|__syncwarp|__threadfence(?:_\w+)?)\([^;]*?\);")
@@ -54,7 +54,7 @@ def run(*command):
 def find_barriers():
     found = []
     kernels = ROOT / "kernels"
-    for path in sorted([*kernels.glob("*.cu"), *kernels.glob("*.cuh")]):
+    for path in sorted([*kernels.glob("*.cu"), *kernels.glob("**/*.cuh")]):
         text = path.read_text()
         for match in STATEMENT.finditer(text):
             start = text.rfind("\n", 0, match.start()) + 1

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import typing
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"
 README = KERNELS / "README.md"
 CACHE = ROOT / "build" / "kernel-report"
@@ -232,7 +232,7 @@ def main():
     compiler = version()
 
     CACHE.mkdir(parents=True, exist_ok=True)
-    headers = sorted([*KERNELS.glob("*.h"), *KERNELS.glob("*.cuh")])
+    headers = sorted([*KERNELS.glob("*.h"), *KERNELS.glob("**/*.cuh")])
     key = repr((compiler, FLAGS[:-2])).encode() + b"".join(h.read_bytes() for h in headers)
     tasks = [(arch, source) for arch in archs for source in sorted(KERNELS.glob("*.cu"))]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

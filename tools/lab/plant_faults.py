@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CUDNN = "kernels/cudnn/"
+ROOT = Path(__file__).resolve().parents[2]
+CUDNN = "host/engine/backends/cudnn/"
 
 # (what is wrong, file, text, its replacement); the text occurs exactly once.
 FAULTS = [
@@ -24,9 +24,9 @@ FAULTS = [
     ("GEMM: m and n of the result exchanged", CUDNN + "gemm.cpp",
      "d_ = make_matrix(m, n)", "d_ = make_matrix(n, m)"),
     ("GEMM: factors of the forward pass exchanged", CUDNN + "dense.cpp",
-     "weights + places_.kernel, x, bias, stream", "x, weights + places_.kernel, bias, stream"),
+     "offsets_.kernel_in(pass.weights), x, bias", "x, offsets_.kernel_in(pass.weights), bias"),
     ("GEMM: factors of the filter's gradient exchanged", CUDNN + "dense.cpp",
-     "gradients + places_.kernel, dy, x,", "gradients + places_.kernel, x, dy,"),
+     "offsets_.kernel_in(gradients), dy, x,", "offsets_.kernel_in(gradients), x, dy,"),
     ("GEMM: rows and columns of x exchanged", CUDNN + "dense.cpp",
      "const Operand x{in_, n},", "const Operand x{n, in_},"),
     ("GEMM: rows and columns of w exchanged", CUDNN + "dense.cpp",
@@ -35,7 +35,7 @@ FAULTS = [
      "w{out_, in_}, dy", "w{in_, out_, true}, dy"),
     ("GEMM: x not transposed for the filter's gradient", CUDNN + "dense.cpp",
      "x_transposed{in_, n, true}", "x_transposed{in_, n}"),
-    ("GEMM: w not transposed on the way back", CUDNN + "dense.cpp",
+    ("GEMM: w not transposed in the backward pass", CUDNN + "dense.cpp",
      "w_transposed{out_, in_, true}", "w_transposed{out_, in_}"),
     ("GEMM: bias gradient summed over the other factor", CUDNN + "dense.cpp",
      "CUBLASLT_EPILOGUE_BGRADA", "CUBLASLT_EPILOGUE_BGRADB"),
@@ -80,8 +80,8 @@ FAULTS = [
     ("workspace of convolutions too small", CUDNN + "convolution.cpp",
      "DeviceBuffer<unsigned char>(bytes)", "DeviceBuffer<unsigned char>(bytes / 2)"),
     ("workspace of convolutions claimed larger than it is", CUDNN + "convolution.cpp",
-     "workspace.data(), workspace.bytes(), &kZero, plan.input.tensor(),",
-     "workspace.data(), workspace.bytes() + 256, &kZero, plan.input.tensor(),"),
+     "workspace.data(), workspace.bytes(), &kZero, filter_.get(),",
+     "workspace.data(), workspace.bytes() + 256, &kZero, filter_.get(),"),
     ("workspace of products too small", CUDNN + "gemm.cpp",
      "DeviceBuffer<unsigned char>(result.workspaceSize)",
      "DeviceBuffer<unsigned char>(result.workspaceSize / 2)"),
@@ -124,9 +124,9 @@ FAULTS = [
     ("gate left out of pooling", CUDNN + "max_pooling.cpp",
      "if (gate) context_->gate", "if (false) context_->gate"),
     ("padded gradient not brought back", CUDNN + "convolution.cpp",
-     "    plan.input.finish(cudnn, dx);\n", ""),
+     "    plan.input.copy_out(cudnn, dx);\n", ""),
     ("bias taken from the kernel's place", CUDNN + "convolution.cpp",
-     "places_.bias ? weights + *places_.bias : nullptr", "places_.bias ? weights : nullptr"),
+     "offsets_.bias_in(pass.weights)", "(offsets_.has_bias() ? pass.weights : nullptr)"),
     ("work on a stream of another", CUDNN + "context.cpp",
      "cudnnSetStream(handle.get(), stream)", "cudnnSetStream(handle.get(), setup_)"),
     ("one handle for all streams", CUDNN + "context.cpp",
@@ -134,13 +134,13 @@ FAULTS = [
     ("a new handle at each call", CUDNN + "context.cpp",
      "if (handle == nullptr) handle = make_cudnn()", "handle = make_cudnn()"),
     ("weights never fetched", "host/engine/network.cpp",
-     "    ops_[i]->load_weights(weights, stream);\n", ""),
+     "    ops_[i]->load_weights(pass);\n", ""),
     ("gradients never brought back", "host/engine/network.cpp",
-     "      op.store_gradients(gradients, filters);\n", ""),
+     "      op.store_gradients(gradients, beside);\n", ""),
     ("gradients brought back on another stream", "host/engine/network.cpp",
-     "op.store_gradients(gradients, filters)", "op.store_gradients(gradients, stream)"),
+     "op.store_gradients(gradients, beside)", "op.store_gradients(gradients, pass)"),
     ("filter gradients not awaited", "host/engine/network.cpp",
-     "  joined_.make_wait(stream);\n", ""),
+     "  joined_.make_wait(pass.stream);\n", ""),
     # Lifetimes and errors.
     ("a tensor descriptor is never destroyed", CUDNN + "descriptors.h",
      "(void)cudnnDestroyTensorDescriptor(d);", "(void)d;"),

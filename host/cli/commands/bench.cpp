@@ -65,20 +65,20 @@ class Table {
 
 ExitCode run_bench(int argc, char** argv, Results& results) {
   Parser parser("bench", "Times every kernel on its own, then the whole training step.",
-                {"cuda-mnist bench", "cuda-mnist bench --filter conv2d --plain",
+                {"cuda-mnist bench", "cuda-mnist bench --filter conv2d --naive",
                  "cuda-mnist bench --filter step --repeat 100 --json",
                  "cuda-mnist bench --compare --plot bench.svg"});
   DeviceOptions device;
   CompareOptions options;
-  bool plain = false, compare = false;
+  bool naive = false, compare = false;
   parser.add_option("--filter", options.filter, "Only rows whose name or shape contains TEXT")
       ->type_name("TEXT");
   add_integer(parser, "--repeat", options.repeats, 1, 1'000'000, "Measurements per row");
-  CLI::Option* plain_flag =
-      parser.add_flag("--plain", plain, "The plainest kernels too, beside the tuned ones");
+  CLI::Option* naive_flag = parser.add_flag("--naive,--plain", naive,
+                                            "The naive kernels too, straight from the definition");
   CLI::Option* compare_flag =
       parser.add_flag("--compare", compare, "Each operation, a step and an epoch beside cuDNN's");
-  compare_flag->excludes(plain_flag);
+  compare_flag->excludes(naive_flag);
   parser.add_option("--plot", options.plot, "With --compare: draws the times as bars (SVG)")
       ->type_name("FILE")
       ->needs(compare_flag);
@@ -91,7 +91,7 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
   if (compare) return compare_backends(target, options, results);
   const int repeats = options.repeats, threads = options.threads;
   const bool json = options.json;
-  const auto bench = make_kernel_bench(target, plain, threads);
+  const auto bench = make_kernel_bench(target, naive, threads);
   const std::vector<BenchRow>& rows = bench->rows();
   const auto wanted = [&](const BenchRow& row) { return chosen_by(options.filter, row); };
   std::vector<BenchRow> chosen;

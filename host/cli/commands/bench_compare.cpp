@@ -14,7 +14,6 @@
 #include "host/cli/commands/bench_result.h"
 #include "host/cli/progress.h"
 #include "host/engine/bench.h"
-#include "host/engine/cudnn.h"
 #include "host/os/atomic_file.h"
 #include "host/report/bench_plot.h"
 
@@ -112,7 +111,7 @@ struct Job {
 ExitCode compare_backends(Target target, const CompareOptions& options, Results& results) {
   if (!options.plot.empty()) check_writable(options.plot);
   const std::string alone =
-      target == Target::kCpu ? "cuDNN runs on a GPU only" : cudnn_unavailable_reason();
+      target == Target::kCpu ? "cuDNN runs on a GPU only" : cudnn_unusable_reason();
   const bool rival = alone.empty();
   if (!rival) message("Nothing to compare with, the native kernels are timed alone: " + alone);
 

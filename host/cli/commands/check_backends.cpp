@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "host/cli/parser.h"
-#include "host/engine/cudnn.h"
 #include "host/engine/engine.h"
 
 namespace mnist::cli {

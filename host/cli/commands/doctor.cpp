@@ -14,7 +14,6 @@
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
 #include "host/data/dataset.h"
-#include "host/engine/cudnn.h"
 #include "host/engine/engine.h"
 
 namespace mnist::cli {
@@ -56,7 +55,7 @@ Finding gpu() {
 }
 
 Finding cudnn() {
-  const std::string reason = cudnn_unavailable_reason();
+  const std::string reason = cudnn_unusable_reason();
   return reason.empty() ? Finding{true, cudnn_versions()} : Finding{false, reason};
 }
 

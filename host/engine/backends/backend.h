@@ -1,5 +1,4 @@
-// What a backend provides: the layers of a model as operations on device memory, and softmax. The
-// native one (native_backend.cpp) launches the kernels of this project.
+// What a backend provides: the layers of a model as operations on device memory, and softmax.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,13 +14,22 @@
 
 namespace mnist::MNIST_TARGET {
 
-// Training keeps every activation for the way back; inference keeps none and drops nothing out.
+// Training keeps every activation for the backward pass; inference keeps none and drops nothing
+// out.
 enum class Mode { kTraining, kInference };
+
+// What a call works with beside its tensors.
+struct Pass {
+  const float* weights;    // the arena of all parameters
+  const StepState* state;  // read by dropout alone
+  int n;                   // samples in the batch
+  cudaStream_t stream;
+};
 
 // One layer, or several fused into one. Tensors are [n, size per sample], NHWC inside; all calls
 // are asynchronous on their stream and may be captured into a graph, once they have run on that
-// stream with a batch of that size. `weights` and `gradients` are whole arenas. One op serves one
-// batch at a time.
+// stream with a batch of that size. `gradients` is the whole arena. One op serves one batch at a
+// time.
 class LayerOp {
  public:
   // ends_in_relu: y went through a ReLU last. The gradient dy that the backward calls get is then
@@ -36,21 +44,17 @@ class LayerOp {
   // For ops that keep weights in a layout of their own: load_weights() fetches them from the arena,
   // before a forward() that is to see them changed; store_gradients() brings into the arena what
   // backward_filter() left in that layout. Each on the stream of the call that it serves.
-  virtual void load_weights(const float* weights, cudaStream_t stream);
-  virtual void store_gradients(float* gradients, cudaStream_t stream);
+  virtual void load_weights(const Pass& pass);
+  virtual void store_gradients(float* gradients, const Pass& pass);
 
-  // `state` is read by dropout alone.
-  virtual void forward(float* y, const float* x, const float* weights, const StepState* state,
-                       int n, cudaStream_t stream) = 0;
+  virtual void forward(float* y, const float* x, const Pass& pass) = 0;
   // The gradients of the layer's parameters, if it has any. Runs beside backward_data(), and after
-  // the backward_filter() of the layers behind.
-  virtual void backward_filter(float* gradients, const float* dy, const float* x, int n,
-                               cudaStream_t stream);
-  // dx = gradient by x; with `gate`, zero where !(x > 0): back through the ReLU that made x. x and
-  // y are those of the forward pass.
-  virtual void backward_data(float* dx, const float* dy, const float* x, const float* y,
-                             const float* weights, bool gate, const StepState* state, int n,
-                             cudaStream_t stream) = 0;
+  // the backward_filter() of the layers that follow this one.
+  virtual void backward_filter(float* gradients, const float* dy, const float* x, const Pass& pass);
+  // dx = gradient by x; with `gate`, zero where !(x > 0): the backward pass of the ReLU that made
+  // x. x and y are those of the forward pass.
+  virtual void backward_data(float* dx, const float* dy, const float* x, const float* y, bool gate,
+                             const Pass& pass) = 0;
 
   const std::string name;
   const int64_t output_size;  // floats per sample
@@ -58,9 +62,9 @@ class LayerOp {
   const bool has_parameters;
 };
 
-inline void LayerOp::load_weights(const float*, cudaStream_t) {}
-inline void LayerOp::store_gradients(float*, cudaStream_t) {}
-inline void LayerOp::backward_filter(float*, const float*, const float*, int, cudaStream_t) {}
+inline void LayerOp::load_weights(const Pass&) {}
+inline void LayerOp::store_gradients(float*, const Pass&) {}
+inline void LayerOp::backward_filter(float*, const float*, const float*, const Pass&) {}
 
 class Backend {
  public:
@@ -73,11 +77,5 @@ class Backend {
   virtual void softmax(float* probabilities, const float* logits, int n, int classes,
                        cudaStream_t stream) = 0;
 };
-
-std::unique_ptr<Backend> make_native_backend();
-
-// Layer number `layer`, a dropout, for backends whose library has none; its masks depend on that
-// number. Null if it changes nothing.
-std::unique_ptr<LayerOp> make_dropout_op(const Model& model, int layer, Mode mode, uint64_t seed);
 
 }  // namespace mnist::MNIST_TARGET

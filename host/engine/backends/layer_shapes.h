@@ -1,5 +1,8 @@
-// Layers of a model as shapes of operations on n samples.
+// Layers of a model as operations see them: shapes for n samples, and where their parameters lie.
 #pragma once
+
+#include <cstddef>
+#include <optional>
 
 #include "host/model/model.h"
 #include "kernels/shapes.h"
@@ -40,5 +43,35 @@ inline PoolShape pool_shape(const Layer& layer, int n) {
 inline DenseShape dense_shape(const Layer& layer, int n) {
   return {.n = n, .in = int(layer.input.size()), .out = layer.units};
 }
+
+// Gathers batches of n images, bytes to [0,1], out of `rows`.
+inline BatchShape batch_shape(const Model& model, int n, int rows) {
+  return {
+      .batch = n, .pixels = int(model.input.size()), .source_rows = rows, .scale = 1.0f / 255.0f};
+}
+
+// Where the parameters of a layer that has weights begin in the arenas.
+class ParameterOffsets {
+ public:
+  // In floats.
+  ParameterOffsets(size_t kernel, std::optional<size_t> bias) : kernel_(kernel), bias_(bias) {}
+  ParameterOffsets(const Model& model, int layer) : kernel_(model.find(layer, "kernel")->offset) {
+    if (const Parameter* bias = model.find(layer, "bias")) bias_ = bias->offset;
+  }
+
+  template <typename T>
+  T* kernel_in(T* arena) const {
+    return arena + kernel_;
+  }
+  template <typename T>
+  T* bias_in(T* arena) const {  // null: the layer has none
+    return bias_ ? arena + *bias_ : nullptr;
+  }
+  bool has_bias() const { return bias_.has_value(); }
+
+ private:
+  size_t kernel_;
+  std::optional<size_t> bias_;
+};
 
 }  // namespace mnist

@@ -37,62 +37,58 @@ std::string shape_text(int batch, const Extent& e) {
 
 }  // namespace
 
-Operation make_operation(int batch, const Extent& input, const std::string& layers) {
+OpCase make_op_case(int batch, const Extent& input, const std::string& layers) {
   const bool softmax = layers == "softmax";
   const std::string arch = (softmax ? "" : layers + ",") + "flatten,dense:1";
-  Operation operation;
-  operation.model = without_last(parse_arch(arch, input), 2);
-  operation.name = name_of(operation.model);
-  operation.shape = shape_text(batch, input) + (softmax ? "" : " " + layers);
-  operation.batch = batch;
-  return operation;
+  OpCase result;
+  result.model = without_last(parse_arch(arch, input), 2);
+  result.name = name_of(result.model);
+  result.shape = shape_text(batch, input) + (softmax ? "" : " " + layers);
+  result.batch = batch;
+  return result;
 }
 
-BackendOperation::BackendOperation(Backend& backend, const Operation& operation)
+CaseOnBackend::CaseOnBackend(Backend& backend, const OpCase& op_case)
     : backend_(backend),
-      operation_(operation),
-      ops_(backend.layer_ops(operation_.model, operation_.batch, Mode::kTraining, 0)) {
-  if (ops_.size() > 2) throw Error(ExitCode::kInternal, "an operation of more than two ops");
+      case_(op_case),
+      ops_(backend.layer_ops(case_.model, case_.batch, Mode::kTraining, 0)) {
+  if (ops_.size() > 2) throw Error(ExitCode::kInternal, "a case of more than two ops");
   if (ops_.size() < 2) return;
-  const size_t size = size_t(operation_.batch) * size_t(ops_.front()->output_size);
+  const size_t size = size_t(case_.batch) * size_t(ops_.front()->output_size);
   between_ = DeviceBuffer<float>(size);
   between_gradient_ = DeviceBuffer<float>(size);
 }
 
-void BackendOperation::load_weights(const float* weights, cudaStream_t stream) {
-  for (const auto& op : ops_) op->load_weights(weights, stream);
+void CaseOnBackend::load_weights(const Pass& pass) {
+  for (const auto& op : ops_) op->load_weights(pass);
 }
 
-void BackendOperation::store_gradients(float* gradients, cudaStream_t stream) {
-  for (const auto& op : ops_) op->store_gradients(gradients, stream);
+void CaseOnBackend::store_gradients(float* gradients, const Pass& pass) {
+  for (const auto& op : ops_) op->store_gradients(gradients, pass);
 }
 
-void BackendOperation::forward(float* y, const float* x, const float* weights, int n,
-                               cudaStream_t stream) {
-  if (ops_.empty()) return backend_.softmax(y, x, n, operation_.model.input.c, stream);
+void CaseOnBackend::forward(float* y, const float* x, const Pass& pass) {
+  if (ops_.empty()) return backend_.softmax(y, x, pass.n, case_.model.input.c, pass.stream);
   const bool two = ops_.size() == 2;
-  ops_.front()->forward(two ? between_.data() : y, x, weights, nullptr, n, stream);
-  if (two) ops_.back()->forward(y, between_.data(), weights, nullptr, n, stream);
+  ops_.front()->forward(two ? between_.data() : y, x, pass);
+  if (two) ops_.back()->forward(y, between_.data(), pass);
 }
 
-const float* BackendOperation::back_to_first(const float* dy, const float* y, const float* weights,
-                                             int n, cudaStream_t stream) {
+const float* CaseOnBackend::back_to_first(const float* dy, const float* y, const Pass& pass) {
   if (ops_.size() < 2) return dy;
-  ops_.back()->backward_data(between_gradient_.data(), dy, between_.data(), y, weights,
-                             ops_.front()->ends_in_relu, nullptr, n, stream);
+  ops_.back()->backward_data(between_gradient_.data(), dy, between_.data(), y,
+                             ops_.front()->ends_in_relu, pass);
   return between_gradient_.data();
 }
 
-void BackendOperation::backward_filter(float* gradients, const float* first_dy, const float* x,
-                                       int n, cudaStream_t stream) {
-  ops_.front()->backward_filter(gradients, first_dy, x, n, stream);
+void CaseOnBackend::backward_filter(float* gradients, const float* first_dy, const float* x,
+                                    const Pass& pass) {
+  ops_.front()->backward_filter(gradients, first_dy, x, pass);
 }
 
-void BackendOperation::backward_data(float* dx, const float* first_dy, const float* x,
-                                     const float* y, const float* weights, bool gate, int n,
-                                     cudaStream_t stream) {
-  ops_.front()->backward_data(dx, first_dy, x, ops_.size() == 2 ? between_.data() : y, weights,
-                              gate, nullptr, n, stream);
+void CaseOnBackend::backward_data(float* dx, const float* first_dy, const float* x, const float* y,
+                                  bool gate, const Pass& pass) {
+  ops_.front()->backward_data(dx, first_dy, x, ops_.size() == 2 ? between_.data() : y, gate, pass);
 }
 
 }  // namespace mnist::MNIST_TARGET

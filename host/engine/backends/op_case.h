@@ -1,5 +1,6 @@
 // One operation as every backend has it, apart from a network: a layer, a convolution with the
-// pooling behind it, or softmax. The benchmark compares backends on these, check-backends too.
+// pooling after it, or softmax. bench --compare times backends on these, check-backends checks
+// them.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +15,7 @@
 
 namespace mnist::MNIST_TARGET {
 
-struct Operation {
+struct OpCase {
   std::string name;   // conv2d, conv2d_pool, maxpool2d, dense, softmax
   std::string shape;  // "128x28x28x1 conv:32x3,pool:2": batch and input, the layers as in --arch
   Model model;        // the layers alone; none: softmax over input.c classes
@@ -27,33 +28,31 @@ struct Operation {
 };
 
 // `layers` as in --arch: one layer, "conv:...,pool:...", or "softmax". A pair is for windows of
-// 2x2, behind a convolution with ReLU.
-Operation make_operation(int batch, const Extent& input, const std::string& layers);
+// 2x2, after a convolution with ReLU.
+OpCase make_op_case(int batch, const Extent& input, const std::string& layers);
 
 // An operation on one backend: one op, or two in a row where the backend does not fuse them.
-class BackendOperation {
+class CaseOnBackend {
  public:
-  // The backend outlives this. Memory for batches of up to operation.batch.
-  BackendOperation(Backend& backend, const Operation& operation);
+  // The backend outlives this. Memory for batches of up to op_case.batch.
+  CaseOnBackend(Backend& backend, const OpCase& op_case);
 
   // As LayerOp::load_weights() and store_gradients().
-  void load_weights(const float* weights, cudaStream_t stream);
-  void store_gradients(float* gradients, cudaStream_t stream);
+  void load_weights(const Pass& pass);
+  void store_gradients(float* gradients, const Pass& pass);
 
-  // Of softmax, x are the logits and y the probabilities; there is no way back.
-  void forward(float* y, const float* x, const float* weights, int n, cudaStream_t stream);
+  // Of softmax, x are the logits and y the probabilities; there is no backward pass.
+  void forward(float* y, const float* x, const Pass& pass);
   // The gradient by the output of the first op, for the two calls below: dy itself, if that op is
   // the only one. After forward(); x and y are those of the forward pass everywhere.
-  const float* back_to_first(const float* dy, const float* y, const float* weights, int n,
-                             cudaStream_t stream);
-  void backward_filter(float* gradients, const float* first_dy, const float* x, int n,
-                       cudaStream_t stream);
-  void backward_data(float* dx, const float* first_dy, const float* x, const float* y,
-                     const float* weights, bool gate, int n, cudaStream_t stream);
+  const float* back_to_first(const float* dy, const float* y, const Pass& pass);
+  void backward_filter(float* gradients, const float* first_dy, const float* x, const Pass& pass);
+  void backward_data(float* dx, const float* first_dy, const float* x, const float* y, bool gate,
+                     const Pass& pass);
 
  private:
   Backend& backend_;
-  const Operation operation_;
+  const OpCase case_;
   const std::vector<std::unique_ptr<LayerOp>> ops_;
   DeviceBuffer<float> between_, between_gradient_;  // of two ops
 };

@@ -8,7 +8,6 @@
 #include "host/data/epoch_order.h"
 #include "host/data/synthetic.h"
 #include "host/engine/target_api.h"
-#include "host/error.h"
 
 namespace mnist {
 namespace {
@@ -21,11 +20,6 @@ using Seconds = std::chrono::duration<double>;
 
 std::string backend_name(BackendKind backend) {
   return backend == BackendKind::kCudnn ? "cudnn" : "native";
-}
-
-void require_usable(Target target) {
-  const std::string reason = unusable_reason(target);
-  if (!reason.empty()) throw Error(ExitCode::kUnavailable, reason);
 }
 
 // Few digits, again and again: what they show does not matter.
@@ -59,20 +53,12 @@ std::unique_ptr<Engine> default_engine(Target target, BackendKind backend, int t
 
 }  // namespace
 
-std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool plain, int threads) {
-  require_usable(target);
-#ifdef MNIST_HAVE_CUDA
-  if (target == Target::kCuda) return cuda::make_kernel_bench(plain, threads);
-#endif
-  return cpu::make_kernel_bench(plain, threads);
+std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads) {
+  return usable_target(target).make_kernel_bench(naive, threads);
 }
 
 std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads) {
-  require_usable(target);
-#ifdef MNIST_HAVE_CUDA
-  if (target == Target::kCuda) return cuda::make_comparison_bench(with_cudnn, threads);
-#endif
-  return cpu::make_comparison_bench(with_cudnn, threads);
+  return usable_target(target).make_comparison_bench(with_cudnn, threads);
 }
 
 BenchRow step_row(BackendKind backend) {

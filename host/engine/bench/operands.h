@@ -1,21 +1,17 @@
-// The kernels' benchmark: what a row is made of. The rows themselves: bench_table.cpp, and
-// comparison.cpp for those of both backends.
+// Buffers for the launches that are timed.
 #pragma once
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <random>
 #include <type_traits>
 #include <vector>
 
-#include "host/engine/bench.h"
 #include "host/engine/device/device_buffer.h"
 
 namespace mnist::MNIST_TARGET {
-
-using Launch = std::function<void(cudaStream_t)>;
 
 // One set of buffers for a launcher, filled with values like those of training. Each member
 // allocates `size` elements that live as long as this object, and counts the bytes that a launch
@@ -55,12 +51,5 @@ T* Operands::value(const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);
   return static_cast<T*>(allocate(&value, sizeof value));
 }
-
-struct TableRow {
-  BenchRow row;
-  std::function<Launch(Operands&)> prepare;  // the launch on one set of buffers
-};
-std::vector<TableRow> bench_table(bool plain);
-std::vector<TableRow> comparison_table(bool with_cudnn);  // comparison.cpp
 
 }  // namespace mnist::MNIST_TARGET

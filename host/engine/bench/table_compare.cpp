@@ -5,31 +5,27 @@
 #include <string>
 #include <utility>
 
+#include "host/engine/backends/backends.h"
 #include "host/engine/backends/op_case.h"
-#include "host/engine/bench/operands.h"
+#include "host/engine/bench/tables.h"
 #include "host/engine/device/stream.h"
-#include "host/error.h"
-
-#ifdef MNIST_HAVE_CUDNN
-#include "host/engine/backends/cudnn/backend.h"
-#endif
 
 namespace mnist::MNIST_TARGET {
 
 namespace {
 
 // A backend, and the operations that its rows run.
-class Side {
+class BackendUnderTest {
  public:
   // keep: an operation is made once and serves all sets of buffers and all of its rows. What it
   // holds inside (filters laid out anew, workspaces) then stays in the cache.
-  Side(std::string name, std::unique_ptr<Backend> backend, bool keep)
+  BackendUnderTest(std::string name, std::unique_ptr<Backend> backend, bool keep)
       : name(std::move(name)), backend_(std::move(backend)), keep_(keep) {}
 
-  std::shared_ptr<BackendOperation> operation(const std::shared_ptr<const Operation>& wanted) {
+  std::shared_ptr<CaseOnBackend> on_backend(const std::shared_ptr<const OpCase>& wanted) {
     if (kept_ != nullptr && kept_of_ == wanted) return kept_;
     kept_.reset();  // its memory may be needed
-    auto made = std::make_shared<BackendOperation>(*backend_, *wanted);
+    auto made = std::make_shared<CaseOnBackend>(*backend_, *wanted);
     if (!keep_) return made;
     kept_of_ = wanted;
     return kept_ = std::move(made);
@@ -44,34 +40,31 @@ class Side {
   const std::unique_ptr<Backend> backend_;
   const bool keep_;
   Stream stream_;
-  std::shared_ptr<const Operation> kept_of_;
-  std::shared_ptr<BackendOperation> kept_;
+  std::shared_ptr<const OpCase> kept_of_;
+  std::shared_ptr<CaseOnBackend> kept_;
 };
 
-using Sides = std::vector<std::shared_ptr<Side>>;
+using Sides = std::vector<std::shared_ptr<BackendUnderTest>>;
 
 Sides make_sides(bool with_cudnn) {
-  Sides sides{std::make_shared<Side>("native", make_native_backend(), false)};
-  if (!with_cudnn) return sides;
-#ifdef MNIST_HAVE_CUDNN
+  Sides sides{
+      std::make_shared<BackendUnderTest>("native", make_backend(BackendKind::kNative), false)};
   // Kept, since cuDNN's timing search takes long and its workspaces are large.
-  sides.push_back(
-      std::make_shared<Side>("cudnn", make_cudnn_backend({.timed_search = true}), true));
+  if (with_cudnn)
+    sides.push_back(std::make_shared<BackendUnderTest>(
+        "cudnn", make_backend(BackendKind::kCudnn, {.timed_search = true}), true));
   return sides;
-#else
-  throw Error(ExitCode::kInternal, "there is no cudnn backend to compare with");
-#endif
 }
 
-enum class Pass { kForward, kBackwardFilter, kBackwardData, kBackward };
+enum class Direction { kForward, kBackwardFilter, kBackwardData, kBackward };
 
-const char* suffix(Pass pass) {
-  switch (pass) {
-    case Pass::kForward:
+const char* suffix(Direction direction) {
+  switch (direction) {
+    case Direction::kForward:
       return "_forward";
-    case Pass::kBackwardFilter:
+    case Direction::kBackwardFilter:
       return "_backward_filter";
-    case Pass::kBackwardData:
+    case Direction::kBackwardData:
       return "_backward_data";
     default:
       return "_backward";
@@ -79,81 +72,84 @@ const char* suffix(Pass pass) {
 }
 
 struct Sizes {
-  explicit Sizes(const Operation& operation)
-      : x(size_t(operation.batch) * size_t(operation.model.input.size())),
-        y(size_t(operation.batch) * size_t(operation.output().size())),
-        weights(operation.model.arena_size) {}
+  explicit Sizes(const OpCase& op_case)
+      : x(size_t(op_case.batch) * size_t(op_case.model.input.size())),
+        y(size_t(op_case.batch) * size_t(op_case.output().size())),
+        weights(op_case.model.arena_size) {}
   size_t x, y, weights;
 };
 
-// Half of a gradient is zero where a ReLU lies behind; behind a pooling a quarter is left.
-double density(const Operation& operation) {
-  return operation.name == "conv2d" ? 0.25 : 0.5;
+// Half of a gradient is zero where a ReLU follows; after a pooling a quarter is left.
+double density(const OpCase& op_case) {
+  return op_case.name == "conv2d" ? 0.25 : 0.5;
 }
 
-Launch prepare(Operands& o, const std::shared_ptr<Side>& side,
-               const std::shared_ptr<const Operation>& operation, Pass pass) {
-  const std::shared_ptr<BackendOperation> op = side->operation(operation);
-  const Sizes size(*operation);
-  const int n = operation->batch;
-  const float* x = operation->is_softmax() ? o.normal(size.x) : o.relu(size.x);
+Launch prepare(Operands& o, const std::shared_ptr<BackendUnderTest>& side,
+               const std::shared_ptr<const OpCase>& op_case, Direction direction) {
+  const std::shared_ptr<CaseOnBackend> op = side->on_backend(op_case);
+  const Sizes size(*op_case);
+  const int n = op_case->batch;
+  const float* x = op_case->is_softmax() ? o.normal(size.x) : o.relu(size.x);
   // What a pass needs only because backends remember the forward pass, does not count.
   const float* weights =
-      pass == Pass::kBackwardFilter ? o.scratch(size.weights) : o.normal(size.weights);
-  float* y = pass == Pass::kForward ? o.output(size.y) : o.scratch(size.y);
+      direction == Direction::kBackwardFilter ? o.scratch(size.weights) : o.normal(size.weights);
+  float* y = direction == Direction::kForward ? o.output(size.y) : o.scratch(size.y);
   const cudaStream_t stream = side->stream();
   CUDA_CHECK(cudaDeviceSynchronize());  // the operands are there
-  op->load_weights(weights, stream);
-  op->forward(y, x, weights, n, stream);
+  const Pass pass{weights, nullptr, n, stream};
+  op->load_weights(pass);
+  op->forward(y, x, pass);
   side->stream().synchronize();
-  if (pass == Pass::kForward) return [=](cudaStream_t s) { op->forward(y, x, weights, n, s); };
+  if (direction == Direction::kForward)
+    return [=](cudaStream_t s) { op->forward(y, x, {weights, nullptr, n, s}); };
 
-  const float* dy = o.gradient(size.y, density(*operation));
-  const bool image = operation->model.input.c == 1;
-  const bool by_filter = pass != Pass::kBackwardData && operation->has_parameters();
+  const float* dy = o.gradient(size.y, density(*op_case));
+  const bool image = op_case->model.input.c == 1;
+  const bool by_filter = direction != Direction::kBackwardData && op_case->has_parameters();
   float* gradients = by_filter ? o.output(size.weights) : nullptr;
-  const bool by_data = pass == Pass::kBackwardData || (pass == Pass::kBackward && !image);
+  const bool by_data =
+      direction == Direction::kBackwardData || (direction == Direction::kBackward && !image);
   float* dx = by_data ? o.output(size.x) : nullptr;
   return [=](cudaStream_t s) {
-    const float* first_dy = op->back_to_first(dy, y, weights, n, s);
-    if (gradients != nullptr) op->backward_filter(gradients, first_dy, x, n, s);
-    if (dx != nullptr) op->backward_data(dx, first_dy, x, y, weights, true, n, s);
+    const Pass pass{weights, nullptr, n, s};
+    const float* first_dy = op->back_to_first(dy, y, pass);
+    if (gradients != nullptr) op->backward_filter(gradients, first_dy, x, pass);
+    if (dx != nullptr) op->backward_data(dx, first_dy, x, y, true, pass);
   };
 }
 
-// Of the winners of a pooling alone, on the way back.
-double flops(const Operation& operation, Pass pass) {
+// A backward pass through a pooling counts only each window's maximum.
+double flops(const OpCase& op_case, Direction direction) {
   double forward = 0;
-  for (const Layer& layer : operation.model.layers)
-    forward += operation.batch * forward_flops(layer);
-  if (pass != Pass::kBackward) return forward;
-  return forward / 4 * (operation.model.input.c == 1 ? 1 : 2);
+  for (const Layer& layer : op_case.model.layers) forward += op_case.batch * forward_flops(layer);
+  if (direction != Direction::kBackward) return forward;
+  return forward / 4 * (op_case.model.input.c == 1 ? 1 : 2);
 }
 
-class Rows {
+class RowBuilder {
  public:
-  explicit Rows(Sides sides) : sides_(std::move(sides)) {}
+  explicit RowBuilder(Sides sides) : sides_(std::move(sides)) {}
 
   void add(int batch, const Extent& input, const std::string& layers, bool backward = true) {
-    const auto operation = std::make_shared<const Operation>(make_operation(batch, input, layers));
-    add(operation, Pass::kForward);
-    if (!backward || operation->is_softmax()) return;
-    if (operation->is_pair() || !operation->has_parameters()) {
-      add(operation, Pass::kBackward);
+    const auto op_case = std::make_shared<const OpCase>(make_op_case(batch, input, layers));
+    add(op_case, Direction::kForward);
+    if (!backward || op_case->is_softmax()) return;
+    if (op_case->is_pair() || !op_case->has_parameters()) {
+      add(op_case, Direction::kBackward);
       return;
     }
-    add(operation, Pass::kBackwardFilter);
-    if (operation->name == "dense" || input.c > 1) add(operation, Pass::kBackwardData);
+    add(op_case, Direction::kBackwardFilter);
+    if (op_case->name == "dense" || input.c > 1) add(op_case, Direction::kBackwardData);
   }
 
   std::vector<TableRow> take() { return std::move(rows_); }
 
  private:
-  void add(const std::shared_ptr<const Operation>& operation, Pass pass) {
-    const std::string name = operation->name + (operation->is_softmax() ? "" : suffix(pass));
-    for (const std::shared_ptr<Side>& side : sides_)
-      rows_.push_back({{name, operation->shape, side->name, flops(*operation, pass)},
-                       [=](Operands& o) { return prepare(o, side, operation, pass); }});
+  void add(const std::shared_ptr<const OpCase>& op_case, Direction direction) {
+    const std::string name = op_case->name + (op_case->is_softmax() ? "" : suffix(direction));
+    for (const std::shared_ptr<BackendUnderTest>& side : sides_)
+      rows_.push_back({{name, op_case->shape, side->name, flops(*op_case, direction)},
+                       [=](Operands& o) { return prepare(o, side, op_case, direction); }});
   }
 
   const Sides sides_;
@@ -163,10 +159,10 @@ class Rows {
 }  // namespace
 
 std::vector<TableRow> comparison_table(bool with_cudnn) {
-  Rows rows(make_sides(with_cudnn));
-  // The default model's first, then wider layers. A pair is a convolution and the pooling behind
+  RowBuilder rows(make_sides(with_cudnn));
+  // The default model's first, then wider layers. A pair is a convolution and the pooling after
   // it: the native backend has one operation for both, and drops the rows and columns that the
-  // pooling does not read. Its way back is one row, since the gradients share the pooling's.
+  // pooling does not read. Its backward pass is one row, since the gradients share the pooling's.
   const Extent image{28, 28, 1}, second{13, 13, 32}, wide{14, 14, 64};
   rows.add(128, image, "conv:32x3,pool:2");
   rows.add(128, second, "conv:64x3,pool:2");

@@ -1,10 +1,10 @@
 // The rows of the benchmark: each launcher at the default model's shapes, at the batch of
-// validation, and at shapes of wider layers. Another row is another line in bench_table().
+// validation, and at shapes of wider layers. Another row is another line in native_table().
 
 #include <string>
 #include <utility>
 
-#include "host/engine/bench/operands.h"
+#include "host/engine/bench/tables.h"
 #include "kernels/kernels.h"
 
 namespace mnist::MNIST_TARGET {
@@ -75,21 +75,21 @@ Launch call(Launcher* launcher, Arguments... arguments) {
 
 class Table {
  public:
-  explicit Table(bool plain) : plain_(plain) {}
+  explicit Table(bool naive) : naive_(naive) {}
 
   template <typename Prepare>
   void native(const std::string& name, const std::string& shape, double flops, Prepare prepare) {
     rows_.push_back({{name, shape, "native", flops}, prepare});
   }
   template <typename Prepare>
-  void plain(const std::string& name, const std::string& shape, double flops, Prepare prepare) {
-    if (plain_) rows_.push_back({{name, shape, "plain", flops}, prepare});
+  void naive(const std::string& name, const std::string& shape, double flops, Prepare prepare) {
+    if (naive_) rows_.push_back({{name, shape, "naive", flops}, prepare});
   }
 
   std::vector<TableRow> take() { return std::move(rows_); }
 
  private:
-  const bool plain_;
+  const bool naive_;
   std::vector<TableRow> rows_;
 };
 
@@ -103,7 +103,7 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
   table.native("conv2d_forward", shape, flops, [=](Operands& o) {
     return call(conv2d_forward, o.output(y), o.relu(x), o.normal(w), o.normal(k), true, s);
   });
-  table.plain("conv2d_forward", shape, flops, [=](Operands& o) {
+  table.naive("conv2d_forward", shape, flops, [=](Operands& o) {
     return call(conv2d_forward_naive, o.output(y), o.relu(x), o.normal(w), o.normal(k), true, s);
   });
   if (!backward) return;
@@ -112,7 +112,7 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
       return call(conv2d_backward_data, o.output(x), o.gradient(y, density), o.normal(w), o.relu(x),
                   s);
     });
-    table.plain("conv2d_backward_data", shape, flops, [=](Operands& o) {
+    table.naive("conv2d_backward_data", shape, flops, [=](Operands& o) {
       return call(conv2d_backward_data_naive, o.output(x), o.gradient(y, density), o.normal(w),
                   o.relu(x), s);
     });
@@ -122,7 +122,7 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
                 o.scratch(conv2d_backward_filter_workspace(s)), o.relu(x), o.gradient(y, density),
                 s);
   });
-  table.plain("conv2d_backward_filter", shape, flops, [=](Operands& o) {
+  table.naive("conv2d_backward_filter", shape, flops, [=](Operands& o) {
     return call(conv2d_backward_filter_naive, o.output(w), o.output(k), o.relu(x),
                 o.gradient(y, density), s);
   });
@@ -174,19 +174,19 @@ void dense_rows(Table& table, const DenseShape& s) {
   table.native("dense_forward", shape, flops, [=](Operands& o) {
     return call(dense_forward, o.output(y), o.relu(x), o.normal(w), o.normal(b), true, s);
   });
-  table.plain("dense_forward", shape, flops, [=](Operands& o) {
+  table.naive("dense_forward", shape, flops, [=](Operands& o) {
     return call(dense_forward_naive, o.output(y), o.relu(x), o.normal(w), o.normal(b), true, s);
   });
   table.native("dense_backward_data", shape, flops, [=](Operands& o) {
     return call(dense_backward_data, o.output(x), o.normal(y), o.normal(w), o.relu(x), s);
   });
-  table.plain("dense_backward_data", shape, flops, [=](Operands& o) {
+  table.naive("dense_backward_data", shape, flops, [=](Operands& o) {
     return call(dense_backward_data_naive, o.output(x), o.normal(y), o.normal(w), o.relu(x), s);
   });
   table.native("dense_backward_filter", shape, flops, [=](Operands& o) {
     return call(dense_backward_filter, o.output(w), o.output(b), o.relu(x), o.normal(y), s);
   });
-  table.plain("dense_backward_filter", shape, flops, [=](Operands& o) {
+  table.naive("dense_backward_filter", shape, flops, [=](Operands& o) {
     return call(dense_backward_filter_naive, o.output(w), o.output(b), o.relu(x), o.normal(y), s);
   });
 }
@@ -239,8 +239,8 @@ void parameter_rows(Table& table, int size) {
 
 }  // namespace
 
-std::vector<TableRow> bench_table(bool plain) {
-  Table table(plain);
+std::vector<TableRow> native_table(bool naive) {
+  Table table(naive);
   // In each group the default model's shapes come first; the pooling drops a border of its
   // convolutions, which conv2d_pool_* leave out.
   for (const int batch : {128, 1024, 4096}) normalize_rows(table, batch, 784);

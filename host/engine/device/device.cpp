@@ -7,7 +7,6 @@
 
 #include "host/engine/device/device_buffer.h"
 #include "host/engine/device/stream.h"
-#include "host/engine/target_api.h"
 #include "kernels/kernels.h"
 
 namespace mnist::MNIST_TARGET {
@@ -69,7 +68,7 @@ std::string unusable_reason() {
 }
 
 DeviceInfo device_info() {
-  int device = 0;  // another than the first where that is another process's alone
+  int device = 0;  // not device 0 if that is in exclusive mode and taken
   CUDA_CHECK(cudaGetDevice(&device));
   cudaDeviceProp properties;
   CUDA_CHECK(cudaGetDeviceProperties(&properties, device));

@@ -1,9 +1,17 @@
-// The device behind a target.
+// The device of this target.
 #pragma once
+
+#include <string>
 
 #include "host/engine/engine.h"
 
 namespace mnist::MNIST_TARGET {
+
+// Why kernels cannot run here, with the cure, in one line; empty if they can.
+std::string unusable_reason();
+
+// Throws CudaError where unusable.
+DeviceInfo device_info();
 
 // Uses up to `threads` OS threads on the cpu target (0: one per core); nothing on a GPU.
 void use_threads(int threads);

@@ -1,4 +1,4 @@
-// A layer of kernels/cudnn on the stand-in: arenas with guard words, both passes, and what must
+// A layer of the cudnn backend on the stand-in: arenas with guard words, both passes, and what must
 // hold after any run.
 #pragma once
 
@@ -24,6 +24,8 @@
 
 namespace mnist::MNIST_TARGET {
 
+using namespace cudnn;
+
 // Device memory of exactly this size, so that a step beyond it is seen.
 inline DeviceBuffer<float> upload(const std::vector<float>& values) {
   DeviceBuffer<float> buffer(values.size());
@@ -40,31 +42,31 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 // A kernel and perhaps a bias among guard words: NaNs that spoil every result they enter.
 class Arena {
  public:
-  Arena(size_t kernel, size_t bias) : kernel_(kernel), bias_(bias) {
-    places.kernel = 8;
-    const size_t end = (places.kernel + kernel + 7) / 4 * 4;
-    if (bias > 0) places.bias = end;
-    size_ = end + (bias + 7) / 4 * 4;
+  Arena(size_t kernel, size_t bias)
+      : kernel_(kernel), bias_(bias), size_(bias_begin() + (bias + 7) / 4 * 4) {}
+
+  ParameterOffsets offsets() const {
+    return {kKernelBegin, bias_ > 0 ? std::optional(bias_begin()) : std::nullopt};
   }
 
   std::vector<float> filled(const std::vector<float>& kernel,
                             const std::vector<float>& bias) const {
     std::vector<float> arena(size_, std::bit_cast<float>(uint32_t{0x7FE0DEAD}));
-    std::copy(kernel.begin(), kernel.end(), arena.begin() + std::ptrdiff_t(places.kernel));
+    std::copy(kernel.begin(), kernel.end(), arena.begin() + std::ptrdiff_t(kKernelBegin));
     if (bias_ > 0)
-      std::copy(bias.begin(), bias.end(), arena.begin() + std::ptrdiff_t(*places.bias));
+      std::copy(bias.begin(), bias.end(), arena.begin() + std::ptrdiff_t(bias_begin()));
     return arena;
   }
   std::vector<float> kernel(const std::vector<float>& arena) const {
-    return part(arena, places.kernel, kernel_);
+    return part(arena, kKernelBegin, kernel_);
   }
   std::vector<float> bias(const std::vector<float>& arena) const {
-    return part(arena, places.bias.value_or(0), bias_);
+    return part(arena, bias_ > 0 ? bias_begin() : 0, bias_);
   }
 
-  Places places{};
-
  private:
+  static constexpr size_t kKernelBegin = 8;
+  size_t bias_begin() const { return (kKernelBegin + kernel_ + 7) / 4 * 4; }
   static std::vector<float> part(const std::vector<float>& arena, size_t begin, size_t size) {
     return std::vector<float>(arena.begin() + std::ptrdiff_t(begin),
                               arena.begin() + std::ptrdiff_t(begin + size));
@@ -102,14 +104,14 @@ inline Outcome run_layer(LayerOp& op, const Arena& arena, const Inputs& in, int 
   const DeviceBuffer<float> y(in.dy.size()), dx(in.x.size());
 
   const auto begin = std::ptrdiff_t(stand_in::launches().size());
-  op.load_weights(weights.data(), stream);
-  op.forward(y.data(), x.data(), weights.data(), nullptr, n, stream);
+  const Pass pass{weights.data(), nullptr, n, stream}, beside{weights.data(), nullptr, n, side};
+  op.load_weights(pass);
+  op.forward(y.data(), x.data(), pass);
   forward_done.record(stream);
   forward_done.make_wait(side);
-  op.backward_filter(gradients.data(), dy.data(), x.data(), n, side);
-  op.store_gradients(gradients.data(), side);
-  op.backward_data(dx.data(), dy.data(), x.data(), y.data(), weights.data(), in.gate, nullptr, n,
-                   stream);
+  op.backward_filter(gradients.data(), dy.data(), x.data(), beside);
+  op.store_gradients(gradients.data(), beside);
+  op.backward_data(dx.data(), dy.data(), x.data(), y.data(), in.gate, pass);
   filters_done.record(side);
   filters_done.make_wait(stream);
 

@@ -62,8 +62,8 @@ TEST_CASE("cudnn convolution", "[cudnn]") {
     const Variant variant = all_variants[turn++ % all_variants.size()];
     DYNAMIC_SECTION(to_string(shape) << ", " << to_string(variant)) {
       const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
-      const auto op = make_convolution(new_context(), "conv2d", shape, arena.places, variant.relu,
-                                       Mode::kTraining);
+      const auto op = make_convolution(new_context(), "conv2d", shape, arena.offsets(),
+                                       variant.relu, Mode::kTraining);
       REQUIRE(op->name == "conv2d");
       REQUIRE(op->output_size == int64_t(shape.p) * shape.q * shape.k);
       REQUIRE(op->ends_in_relu == variant.relu);
@@ -79,8 +79,8 @@ TEST_CASE("cudnn convolution with every mixture of bias, ReLU and gate", "[cudnn
     for (const Variant& variant : all_variants)
       DYNAMIC_SECTION(to_string(shape) << ", " << to_string(variant)) {
         const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
-        const auto op = make_convolution(new_context(), "conv2d", shape, arena.places, variant.relu,
-                                         Mode::kTraining);
+        const auto op = make_convolution(new_context(), "conv2d", shape, arena.offsets(),
+                                         variant.relu, Mode::kTraining);
         check_convolution(*op, arena, shape, variant);
       }
 }
@@ -90,7 +90,7 @@ TEST_CASE("cudnn layers take smaller batches than the largest", "[cudnn]") {
   const ConvShape shape = conv_same(7, 6, 5, 3, 4, {2, 3});
   const Arena arena(shape.filter_size(), size_t(shape.k));
   const auto op =
-      make_convolution(new_context(), "conv2d", shape, arena.places, true, Mode::kTraining);
+      make_convolution(new_context(), "conv2d", shape, arena.offsets(), true, Mode::kTraining);
   for (int n : {7, 1, 3, 7, 2}) check_convolution(*op, arena, with_batch(shape, n), variant);
 }
 
@@ -103,7 +103,7 @@ TEST_CASE("cudnn convolution in either arithmetic, by either search", "[cudnn]")
       const auto context = new_context({.tf32 = tf32, .timed_search = timed});
       stand_in::allow_tf32(tf32);
       const auto op =
-          make_convolution(context, "conv2d", shape, arena.places, true, Mode::kTraining);
+          make_convolution(context, "conv2d", shape, arena.offsets(), true, Mode::kTraining);
       REQUIRE(stand_in::calls("cudnnFindConvolutionForwardAlgorithm") == timed);
       REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardDataAlgorithm") == timed);
       REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardFilterAlgorithm") == timed);
@@ -119,7 +119,8 @@ TEST_CASE("cudnn convolution without fusion computes the same", "[cudnn]") {
   const Arena arena(shape.filter_size(), size_t(shape.k));
   const auto context = new_context();
   stand_in::refuse_fusion(true);
-  const auto op = make_convolution(context, "conv2d", shape, arena.places, true, Mode::kTraining);
+  const auto op =
+      make_convolution(context, "conv2d", shape, arena.offsets(), true, Mode::kTraining);
   for (int n : {3, 2, 3, 2})
     check_convolution(*op, arena, with_batch(shape, n), {true, true, true});
   REQUIRE(stand_in::calls("cudnnConvolutionForward") == 4);
@@ -144,10 +145,10 @@ TEST_CASE("cudnn max pooling", "[cudnn]") {
         const Stream stream;
         const DeviceBuffer<float> x = upload(in.x), dy = upload(in.dy);
         const DeviceBuffer<float> y(in.dy.size()), dx(in.x.size());
-        op->load_weights(nullptr, stream);
-        op->forward(y.data(), x.data(), nullptr, nullptr, shape.n, stream);
-        op->backward_data(dx.data(), dy.data(), x.data(), y.data(), nullptr, gate, nullptr, shape.n,
-                          stream);
+        const Pass pass{nullptr, nullptr, shape.n, stream};
+        op->load_weights(pass);
+        op->forward(y.data(), x.data(), pass);
+        op->backward_data(dx.data(), dy.data(), x.data(), y.data(), gate, pass);
         INFO(joined(stand_in::faults()));
         REQUIRE(stand_in::faults().empty());
         const reference::Pooled want = reference::maxpool2d_forward(widen(in.x), shape);
@@ -194,7 +195,7 @@ TEST_CASE("cudnn dense", "[cudnn]") {
     DYNAMIC_SECTION(to_string(shape) << ", " << to_string(variant)) {
       const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.out) : 0);
       const auto op =
-          make_dense(new_context(), "dense", shape, arena.places, variant.relu, Mode::kTraining);
+          make_dense(new_context(), "dense", shape, arena.offsets(), variant.relu, Mode::kTraining);
       REQUIRE(op->output_size == shape.out);
       REQUIRE(op->ends_in_relu == variant.relu);
       check_dense(*op, arena, shape, variant);
@@ -213,7 +214,7 @@ TEST_CASE("cudnn dense with every mixture of bias, ReLU and gate", "[cudnn]") {
           stand_in::allow_tf32(tf32);
           const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.out) : 0);
           const auto op =
-              make_dense(context, "dense", shape, arena.places, variant.relu, Mode::kTraining);
+              make_dense(context, "dense", shape, arena.offsets(), variant.relu, Mode::kTraining);
           check_dense(*op, arena, shape, variant);
           check_dense(*op, arena, {5, shape.in, shape.out}, variant);
           REQUIRE((stand_in::calls("cudnnConvolutionBackwardBias") > 0) ==
@@ -229,7 +230,7 @@ TEST_CASE("cudnn softmax", "[cudnn]") {
     std::vector<float> h_logits = random.reals(size_t(n) * size_t(classes), -30, 30);
     h_logits[0] = 1e4f;
     const DeviceBuffer<float> logits = upload(h_logits), result(h_logits.size());
-    cudnn_softmax(*context, result.data(), logits.data(), n, classes, stream);
+    cudnn::softmax(*context, result.data(), logits.data(), n, classes, stream);
     INFO(joined(stand_in::faults()));
     REQUIRE(stand_in::faults().empty());
     REQUIRE(difference(download(result), reference::softmax(widen(h_logits), n, classes),

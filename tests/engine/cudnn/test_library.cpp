@@ -8,6 +8,8 @@
 #include "tests/support/cases.h"
 
 namespace mnist::MNIST_TARGET {
+
+using namespace cudnn;
 namespace {
 
 struct Extents4 {

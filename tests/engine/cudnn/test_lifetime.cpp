@@ -33,24 +33,21 @@ class Net {
   }
 
   void run(int n = kBatch) {
+    const Pass pass{weights_.data(), nullptr, n, stream_};
     for (size_t i = 0; i < ops_.size(); ++i) {
-      ops_[i]->load_weights(weights_.data(), stream_);
-      ops_[i]->forward(activations_[i + 1].data(), activations_[i].data(), weights_.data(), nullptr,
-                       n, stream_);
+      ops_[i]->load_weights(pass);
+      ops_[i]->forward(activations_[i + 1].data(), activations_[i].data(), pass);
     }
     library_->softmax(activations_.back().data(), activations_.back().data(), n,
                       int(ops_.back()->output_size), stream_);
     if (mode_ == Mode::kInference) return;
     for (size_t i = ops_.size(); i-- > 0;) {
       // The pooling's gradient compares y with x: both are whole again.
-      ops_[i]->forward(activations_[i + 1].data(), activations_[i].data(), weights_.data(), nullptr,
-                       n, stream_);
-      ops_[i]->backward_filter(gradients_.data(), by_[i + 1].data(), activations_[i].data(), n,
-                               stream_);
-      ops_[i]->store_gradients(gradients_.data(), stream_);
+      ops_[i]->forward(activations_[i + 1].data(), activations_[i].data(), pass);
+      ops_[i]->backward_filter(gradients_.data(), by_[i + 1].data(), activations_[i].data(), pass);
+      ops_[i]->store_gradients(gradients_.data(), pass);
       ops_[i]->backward_data(by_[i].data(), by_[i + 1].data(), activations_[i].data(),
-                             activations_[i + 1].data(), weights_.data(), true, nullptr, n,
-                             stream_);
+                             activations_[i + 1].data(), true, pass);
     }
   }
 
@@ -167,8 +164,9 @@ TEST_CASE("cudnn ops outlive their library", "[cudnn]") {
   const DeviceBuffer<float> weights = upload(std::vector<float>(64, 1.0f));
   const DeviceBuffer<float> x = upload(std::vector<float>(shape.input_size(), 1.0f));
   const DeviceBuffer<float> y(shape.output_size());
-  op->load_weights(weights.data(), stream);
-  op->forward(y.data(), x.data(), weights.data(), nullptr, 2, stream);
+  const Pass pass{weights.data(), nullptr, 2, stream};
+  op->load_weights(pass);
+  op->forward(y.data(), x.data(), pass);
   INFO(joined(stand_in::faults()));
   REQUIRE(stand_in::faults().empty());
   REQUIRE(download(y)[0] == 19.0f);

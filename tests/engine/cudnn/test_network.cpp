@@ -1,6 +1,8 @@
 // The engine's network on the cudnn backend: whole steps, to the bit, and in the order that its two
 // streams need.
+#include "host/engine/backends/backends.h"
 #include "host/engine/backends/cudnn/backend.h"
+#include "host/engine/backends/layer_shapes.h"
 #include "host/engine/network.h"
 #include "tests/engine/cudnn/fixture.h"
 
@@ -13,26 +15,16 @@ namespace {
 class Doubling final : public LayerOp {
  public:
   explicit Doubling(const Layer& layer) : LayerOp(layer.name, layer.output.size(), false, false) {}
-  void forward(float* y, const float* x, const float*, const StepState*, int n,
-               cudaStream_t) override {
-    for (int64_t i = 0; i < n * output_size; ++i) y[i] = 2 * x[i];
+  void forward(float* y, const float* x, const Pass& pass) override {
+    for (int64_t i = 0; i < pass.n * output_size; ++i) y[i] = 2 * x[i];
   }
-  void backward_data(float* dx, const float* dy, const float* x, const float*, const float*,
-                     bool gate, const StepState*, int n, cudaStream_t) override {
-    for (int64_t i = 0; i < n * output_size; ++i) dx[i] = gate && !(x[i] > 0) ? 0 : 2 * dy[i];
+  void backward_data(float* dx, const float* dy, const float* x, const float*, bool gate,
+                     const Pass& pass) override {
+    for (int64_t i = 0; i < pass.n * output_size; ++i) dx[i] = gate && !(x[i] > 0) ? 0 : 2 * dy[i];
   }
 };
 
 using reference::Tensor;
-
-ConvShape conv_shape(const Layer& l, int n) {
-  return {n,          l.input.h,  l.input.w, l.input.c, l.units,    l.window_h, l.window_w,
-          l.stride_h, l.stride_w, l.pad_h,   l.pad_w,   l.output.h, l.output.w};
-}
-PoolShape pool_shape(const Layer& l, int n) {
-  return {n,          l.input.h,  l.input.w, l.input.c, l.window_h, l.window_w,
-          l.stride_h, l.stride_w, l.pad_h,   l.pad_w,   l.output.h, l.output.w};
-}
 
 // A step by the reference.
 struct Step {
@@ -122,8 +114,8 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
       const DeviceBuffer<float> ignored(model.arena_size);
       std::fill_n(training.input(), kBatch * size_t(model.input.size()), 0.0f);
       std::fill_n(training.dlogits(), kBatch * 10, 0.0f);
-      training.forward(nothing.data(), &state, kBatch, stream);
-      training.backward(ignored.data(), nothing.data(), &state, kBatch, stream);
+      training.forward({nothing.data(), &state, kBatch, stream});
+      training.backward(ignored.data(), {nothing.data(), &state, kBatch, stream});
       for (int step = 0; step < 2; ++step) {
         // Whole numbers, small enough that float32 gets every sum exactly.
         const auto h_weights = random.whole(model.arena_size, -1, 1);
@@ -134,8 +126,8 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
         std::copy(h_input.begin(), h_input.end(), training.input());
         std::copy(h_dlogits.begin(), h_dlogits.end(), training.dlogits());
         stand_in::set_capturing(true);
-        const float* logits = training.forward(weights.data(), &state, kBatch, stream);
-        training.backward(gradients.data(), weights.data(), &state, kBatch, stream);
+        const float* logits = training.forward({weights.data(), &state, kBatch, stream});
+        training.backward(gradients.data(), {weights.data(), &state, kBatch, stream});
         stand_in::set_capturing(false);
         stream.synchronize();
         INFO(joined(stand_in::faults()));
@@ -150,7 +142,7 @@ TEST_CASE("a network on the cudnn backend takes whole steps", "[cudnn]") {
         if (arch.find("dropout") != std::string::npos) continue;  // there is none at inference
         for (int n : {kBatch, 1}) {
           std::copy(h_input.begin(), h_input.end(), inference.input());
-          const float* same = inference.forward(weights.data(), nullptr, n, stream);
+          const float* same = inference.forward({weights.data(), nullptr, n, stream});
           REQUIRE(stand_in::faults().empty());
           REQUIRE(std::equal(same, same + n * 10, want.logits.begin()));
         }

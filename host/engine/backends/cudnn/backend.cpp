@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "host/engine/backends/backends.h"
 #include "host/engine/backends/cudnn/loader.h"
 #include "host/error.h"
 

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 class CudnnError : public std::runtime_error {
  public:
@@ -44,7 +44,9 @@ inline void cublas_check(cublasStatus_t status, const char* call, const char* fi
                                 cublasLtGetStatusString(status));
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn
 
-#define CUDNN_CHECK(call) ::mnist::MNIST_TARGET::cudnn_check((call), #call, __FILE__, __LINE__)
-#define CUBLAS_CHECK(call) ::mnist::MNIST_TARGET::cublas_check((call), #call, __FILE__, __LINE__)
+#define CUDNN_CHECK(call) \
+  ::mnist::MNIST_TARGET::cudnn::cudnn_check((call), #call, __FILE__, __LINE__)
+#define CUBLAS_CHECK(call) \
+  ::mnist::MNIST_TARGET::cudnn::cublas_check((call), #call, __FILE__, __LINE__)

@@ -2,7 +2,7 @@
 
 #include "host/engine/backends/cudnn/ops.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 std::shared_ptr<Context> make_context(const CudnnOptions& options) {
   return std::make_shared<Context>(options);
@@ -21,4 +21,4 @@ void Context::gate(cudnnHandle_t cudnn, cudnnTensorDescriptor_t shape, float* dx
                                       &kZero, shape, dx));
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

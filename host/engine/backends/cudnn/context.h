@@ -15,7 +15,7 @@
 #include "host/engine/device/stream.h"
 #include "kernels/check.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 inline constexpr float kOne = 1.0f, kZero = 0.0f;  // cuDNN and cuBLAS take them by address
 
@@ -68,4 +68,4 @@ class Plans {
   std::map<int, Plan> plans_;
 };
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

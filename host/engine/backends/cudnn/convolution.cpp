@@ -8,7 +8,7 @@
 #include "host/engine/backends/cudnn/ops.h"
 #include "host/engine/backends/cudnn/padded_input.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 namespace {
 
 // Workspaces above this are not worth the speed.
@@ -16,21 +16,21 @@ constexpr size_t kWorkspaceLimit = size_t{1} << 30;
 
 // One of the three passes as cuDNN is to run it.
 template <typename Algorithm>
-struct Pass {
+struct PlannedPass {
   ConvolutionMode mode;
   Algorithm algorithm;
   DeviceBuffer<unsigned char> workspace;
 };
 
 struct ConvolutionBackward {
-  Pass<cudnnConvolutionBwdDataAlgo_t> data;
-  Pass<cudnnConvolutionBwdFilterAlgo_t> filter;
+  PlannedPass<cudnnConvolutionBwdDataAlgo_t> data;
+  PlannedPass<cudnnConvolutionBwdFilterAlgo_t> filter;
 };
 
 struct ConvolutionPlan {
   PaddedInput input;
   Tensor y;
-  Pass<cudnnConvolutionFwdAlgo_t> forward;
+  PlannedPass<cudnnConvolutionFwdAlgo_t> forward;
   std::optional<ConvolutionBackward> backward;
   std::optional<bool> fused;  // whether cuDNN takes bias and ReLU too; known after the first run
 };
@@ -54,11 +54,11 @@ const Proposal& choose(const std::vector<Proposal>& proposals, bool tf32, const 
 class Convolution final : public LayerOp {
  public:
   Convolution(std::shared_ptr<Context> context, std::string op_name, const ConvShape& shape,
-              const Places& places, bool relu, Mode mode)
+              const ParameterOffsets& offsets, bool relu, Mode mode)
       : LayerOp(std::move(op_name), int64_t(shape.p) * shape.q * shape.k, relu, true),
         context_(std::move(context)),
         shape_(shape),
-        places_(places),
+        offsets_(offsets),
         mode_(mode),
         rows_{shape.h, shape.r, shape.stride_h, shape.pad_h, shape.p},
         columns_{shape.w, shape.s, shape.stride_w, shape.pad_w, shape.q},
@@ -71,19 +71,18 @@ class Convolution final : public LayerOp {
     plan(shape.n, context_->setup());
   }
 
-  void load_weights(const float* weights, cudaStream_t stream) override {
-    to_library_.run(*context_, weights_.data(), weights + places_.kernel, stream);
+  void load_weights(const Pass& pass) override {
+    to_library_.run(*context_, weights_.data(), offsets_.kernel_in(pass.weights), pass.stream);
   }
-  void store_gradients(float* gradients, cudaStream_t stream) override {
-    to_arena_.run(*context_, gradients + places_.kernel, gradient_.data(), stream);
+  void store_gradients(float* gradients, const Pass& pass) override {
+    to_arena_.run(*context_, offsets_.kernel_in(gradients), gradient_.data(), pass.stream);
   }
 
-  void forward(float* y, const float* x, const float* weights, const StepState*, int n,
-               cudaStream_t stream) override {
-    ConvolutionPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->on(stream);
-    const float* input = plan.input.fill(cudnn, x);
-    const float* bias = places_.bias ? weights + *places_.bias : nullptr;
+  void forward(float* y, const float* x, const Pass& pass) override {
+    ConvolutionPlan& plan = planned(pass);
+    const cudnnHandle_t cudnn = context_->on(pass.stream);
+    const float* input = plan.input.copy_in(cudnn, x);
+    const float* bias = offsets_.bias_in(pass.weights);
     const auto& [mode, algorithm, workspace] = plan.forward;
     if (bias != nullptr && ends_in_relu && plan.fused.value_or(true)) {
       const cudnnStatus_t status = cudnnConvolutionBiasActivationForward(
@@ -108,29 +107,30 @@ class Convolution final : public LayerOp {
                                          plan.y.get(), y));
   }
 
-  void backward_filter(float* gradients, const float* dy, const float* x, int n,
-                       cudaStream_t stream) override {
-    const ConvolutionPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->on(stream);
+  void backward_filter(float* gradients, const float* dy, const float* x,
+                       const Pass& pass) override {
+    const ConvolutionPlan& plan = planned(pass);
+    const cudnnHandle_t cudnn = context_->on(pass.stream);
     const auto& [mode, algorithm, workspace] = plan.backward.value().filter;
     CUDNN_CHECK(cudnnConvolutionBackwardFilter(
-        cudnn, &kOne, plan.input.tensor(), plan.input.filled(x), plan.y.get(), dy, mode.get(),
+        cudnn, &kOne, plan.input.tensor(), plan.input.padded(x), plan.y.get(), dy, mode.get(),
         algorithm, workspace.data(), workspace.bytes(), &kZero, filter_.get(), gradient_.data()));
-    if (places_.bias)
+    if (offsets_.has_bias())
       CUDNN_CHECK(cudnnConvolutionBackwardBias(cudnn, &kOne, plan.y.get(), dy, &kZero, bias_.get(),
-                                               gradients + *places_.bias));
+                                               offsets_.bias_in(gradients)));
   }
 
-  void backward_data(float* dx, const float* dy, const float* x, const float*, const float*,
-                     bool gate, const StepState*, int n, cudaStream_t stream) override {
-    const ConvolutionPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->on(stream);
+  void backward_data(float* dx, const float* dy, const float* x, const float*, bool gate,
+                     const Pass& pass) override {
+    const ConvolutionPlan& plan = planned(pass);
+    const cudnnHandle_t cudnn = context_->on(pass.stream);
     const auto& [mode, algorithm, workspace] = plan.backward.value().data;
-    CUDNN_CHECK(cudnnConvolutionBackwardData(
-        cudnn, &kOne, filter_.get(), weights_.data(), plan.y.get(), dy, mode.get(), algorithm,
-        workspace.data(), workspace.bytes(), &kZero, plan.input.tensor(), plan.input.gradient(dx)));
-    plan.input.finish(cudnn, dx);
-    if (gate) context_->gate(cudnn, plan.input.given(), dx, x);
+    CUDNN_CHECK(cudnnConvolutionBackwardData(cudnn, &kOne, filter_.get(), weights_.data(),
+                                             plan.y.get(), dy, mode.get(), algorithm,
+                                             workspace.data(), workspace.bytes(), &kZero,
+                                             plan.input.tensor(), plan.input.padded_gradient(dx)));
+    plan.input.copy_out(cudnn, dx);
+    if (gate) context_->gate(cudnn, plan.input.original(), dx, x);
   }
 
  private:
@@ -153,8 +153,8 @@ class Convolution final : public LayerOp {
     CUDNN_CHECK(cudnnSetConvolutionMathType(mode.get(), chosen.mathType));
     size_t bytes = 0;
     workspace_size(mode.get(), chosen.algo, &bytes);
-    return Pass<decltype(chosen.algo)>{std::move(mode), chosen.algo,
-                                       DeviceBuffer<unsigned char>(bytes)};
+    return PlannedPass<decltype(chosen.algo)>{std::move(mode), chosen.algo,
+                                              DeviceBuffer<unsigned char>(bytes)};
   }
 
   ConvolutionPlan make_plan(int n) const {
@@ -216,13 +216,14 @@ class Convolution final : public LayerOp {
     return plan;
   }
 
+  ConvolutionPlan& planned(const Pass& pass) { return plan(pass.n, pass.stream); }
   ConvolutionPlan& plan(int n, cudaStream_t stream) {
     return plans_.at(n, stream, [this](int batch) { return make_plan(batch); });
   }
 
   const std::shared_ptr<Context> context_;
   const ConvShape shape_;
-  const Places places_;
+  const ParameterOffsets offsets_;
   const Mode mode_;
   const WindowAxis rows_, columns_;
   const Filter filter_;
@@ -235,10 +236,10 @@ class Convolution final : public LayerOp {
 }  // namespace
 
 std::unique_ptr<LayerOp> make_convolution(std::shared_ptr<Context> context, std::string name,
-                                          const ConvShape& shape, const Places& places, bool relu,
-                                          Mode mode) {
-  return std::make_unique<Convolution>(std::move(context), std::move(name), shape, places, relu,
+                                          const ConvShape& shape, const ParameterOffsets& offsets,
+                                          bool relu, Mode mode) {
+  return std::make_unique<Convolution>(std::move(context), std::move(name), shape, offsets, relu,
                                        mode);
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

@@ -1,10 +1,10 @@
 // Dense layers as products by cuBLASLt, with bias and ReLU in the epilogue. In row-major terms
-// y = x w, dx = dy w^T, dw = x^T dy; cuBLAS sees every tensor transposed, so the factors change
+// y = x w, dx = dy w^T, dw = x^T dy; cuBLAS sees every tensor transposed, so the factors swap
 // places: y^T [out,n] = w^T [out,in] x^T [in,n], and so on.
 #include "host/engine/backends/cudnn/gemm.h"
 #include "host/engine/backends/cudnn/ops.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 namespace {
 
 cublasLtEpilogue_t forward_epilogue(bool bias, bool relu) {
@@ -26,40 +26,40 @@ struct DensePlan {
 class Dense final : public LayerOp {
  public:
   Dense(std::shared_ptr<Context> context, std::string name, const DenseShape& shape,
-        const Places& places, bool relu, Mode mode)
+        const ParameterOffsets& offsets, bool relu, Mode mode)
       : LayerOp(std::move(name), shape.out, relu, true),
         context_(std::move(context)),
         in_(shape.in),
         out_(shape.out),
-        places_(places),
+        offsets_(offsets),
         mode_(mode),
         bias_(make_tensor(1, 1, 1, shape.out)) {
     plan(shape.n, context_->setup());
   }
 
-  void forward(float* y, const float* x, const float* weights, const StepState*, int n,
-               cudaStream_t stream) override {
-    const float* bias = places_.bias ? weights + *places_.bias : nullptr;
-    plan(n, stream).forward.run(*context_, y, weights + places_.kernel, x, bias, stream);
+  void forward(float* y, const float* x, const Pass& pass) override {
+    const float* bias = offsets_.bias_in(pass.weights);
+    planned(pass).forward.run(*context_, y, offsets_.kernel_in(pass.weights), x, bias, pass.stream);
   }
 
-  void backward_filter(float* gradients, const float* dy, const float* x, int n,
-                       cudaStream_t stream) override {
-    const DensePlan& plan = this->plan(n, stream);
+  void backward_filter(float* gradients, const float* dy, const float* x,
+                       const Pass& pass) override {
+    const DensePlan& plan = planned(pass);
     const DenseBackward& backward = plan.backward.value();
-    float* dbias = places_.bias ? gradients + *places_.bias : nullptr;
-    backward.filter.run(*context_, gradients + places_.kernel, dy, x,
-                        backward.fused_bias ? dbias : nullptr, stream);
+    float* dbias = offsets_.bias_in(gradients);
+    backward.filter.run(*context_, offsets_.kernel_in(gradients), dy, x,
+                        backward.fused_bias ? dbias : nullptr, pass.stream);
     if (dbias != nullptr && !backward.fused_bias)
-      CUDNN_CHECK(cudnnConvolutionBackwardBias(context_->on(stream), &kOne, plan.y.get(), dy,
+      CUDNN_CHECK(cudnnConvolutionBackwardBias(context_->on(pass.stream), &kOne, plan.y.get(), dy,
                                                &kZero, bias_.get(), dbias));
   }
 
-  void backward_data(float* dx, const float* dy, const float* x, const float*, const float* weights,
-                     bool gate, const StepState*, int n, cudaStream_t stream) override {
-    const DensePlan& plan = this->plan(n, stream);
-    plan.backward.value().data.run(*context_, dx, weights + places_.kernel, dy, nullptr, stream);
-    if (gate) context_->gate(context_->on(stream), plan.x.get(), dx, x);
+  void backward_data(float* dx, const float* dy, const float* x, const float*, bool gate,
+                     const Pass& pass) override {
+    const DensePlan& plan = planned(pass);
+    plan.backward.value().data.run(*context_, dx, offsets_.kernel_in(pass.weights), dy, nullptr,
+                                   pass.stream);
+    if (gate) context_->gate(context_->on(pass.stream), plan.x.get(), dx, x);
   }
 
  private:
@@ -68,13 +68,13 @@ class Dense final : public LayerOp {
     const Operand x_transposed{in_, n, true}, w_transposed{out_, in_, true};
     DensePlan plan{make_tensor(n, 1, 1, in_),
                    make_tensor(n, 1, 1, out_),
-                   Gemm(*context_, w, x, forward_epilogue(places_.bias.has_value(), ends_in_relu)),
+                   Gemm(*context_, w, x, forward_epilogue(offsets_.has_bias(), ends_in_relu)),
                    {}};
     if (mode_ == Mode::kInference) return plan;
     // Not every GPU's cuBLASLt sums a factor's columns beside the product: cuDNN does it then.
     Gemm fused(*context_, dy, x_transposed,
-               places_.bias ? CUBLASLT_EPILOGUE_BGRADA : CUBLASLT_EPILOGUE_DEFAULT);
-    const bool fused_bias = places_.bias.has_value() && fused.supported();
+               offsets_.has_bias() ? CUBLASLT_EPILOGUE_BGRADA : CUBLASLT_EPILOGUE_DEFAULT);
+    const bool fused_bias = offsets_.has_bias() && fused.supported();
     plan.backward = DenseBackward{
         Gemm(*context_, w_transposed, dy, CUBLASLT_EPILOGUE_DEFAULT),
         fused.supported() ? std::move(fused)
@@ -83,13 +83,14 @@ class Dense final : public LayerOp {
     return plan;
   }
 
+  const DensePlan& planned(const Pass& pass) { return plan(pass.n, pass.stream); }
   const DensePlan& plan(int n, cudaStream_t stream) {
     return plans_.at(n, stream, [this](int batch) { return make_plan(batch); });
   }
 
   const std::shared_ptr<Context> context_;
   const int in_, out_;
-  const Places places_;
+  const ParameterOffsets offsets_;
   const Mode mode_;
   const Tensor bias_;
   Plans<DensePlan> plans_;
@@ -98,9 +99,9 @@ class Dense final : public LayerOp {
 }  // namespace
 
 std::unique_ptr<LayerOp> make_dense(std::shared_ptr<Context> context, std::string name,
-                                    const DenseShape& shape, const Places& places, bool relu,
-                                    Mode mode) {
-  return std::make_unique<Dense>(std::move(context), std::move(name), shape, places, relu, mode);
+                                    const DenseShape& shape, const ParameterOffsets& offsets,
+                                    bool relu, Mode mode) {
+  return std::make_unique<Dense>(std::move(context), std::move(name), shape, offsets, relu, mode);
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

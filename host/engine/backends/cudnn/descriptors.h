@@ -11,7 +11,7 @@
 #include "host/engine/backends/cudnn/check.h"
 #include "kernels/shapes.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 // A failure to destroy has no cure, and is that of an earlier fault, which has been reported.
 struct Destroy {
@@ -124,4 +124,4 @@ inline Owned<cublasLtMatrixLayout_t> make_matrix(int rows, int columns) {
   return Owned<cublasLtMatrixLayout_t>(layout);
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

@@ -1,6 +1,6 @@
 #include "host/engine/backends/cudnn/gemm.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 namespace {
 
 // NVIDIA's advice for Hopper; more than any algorithm for these sizes asks for.
@@ -100,4 +100,4 @@ void Transposition::run(const Context& context, float* out, const float* in,
                                        &kZero, nullptr, nullptr, out, out_.get(), stream));
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

@@ -8,7 +8,7 @@
 #include "host/engine/backends/cudnn/context.h"
 #include "host/engine/device/device_buffer.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 // An operand as it is stored, column-major, and whether the product takes it transposed.
 struct Operand {
@@ -49,4 +49,4 @@ class Transposition {
   Owned<cublasLtMatrixLayout_t> in_, out_;
 };
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

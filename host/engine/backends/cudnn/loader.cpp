@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <system_error>
 
-#include "host/engine/target_api.h"
 #include "host/error.h"
 
 namespace mnist::MNIST_TARGET {
@@ -53,10 +52,6 @@ const CudnnModule& load_cudnn_module() {
       std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path() / kCudnnModuleFile;
   return load_cudnn_module(std::filesystem::exists(beside, ignored) ? beside.string()
                                                                     : kCudnnModuleFile);
-}
-
-std::string cudnn_versions() {
-  return load_cudnn_module().versions();
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -5,7 +5,7 @@
 #include "host/engine/backends/cudnn/ops.h"
 #include "host/engine/backends/cudnn/padded_input.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 namespace {
 
 struct PoolingPlan {
@@ -27,27 +27,27 @@ class MaxPooling final : public LayerOp {
     plan(shape.n, context_->setup());
   }
 
-  void forward(float* y, const float* x, const float*, const StepState*, int n,
-               cudaStream_t stream) override {
-    const PoolingPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->on(stream);
-    const float* input = plan.input.fill(cudnn, x);
+  void forward(float* y, const float* x, const Pass& pass) override {
+    const PoolingPlan& plan = planned(pass);
+    const cudnnHandle_t cudnn = context_->on(pass.stream);
+    const float* input = plan.input.copy_in(cudnn, x);
     CUDNN_CHECK(cudnnPoolingForward(cudnn, pooling_.get(), &kOne, plan.input.tensor(), input,
                                     &kZero, plan.y.get(), y));
   }
 
-  void backward_data(float* dx, const float* dy, const float* x, const float* y, const float*,
-                     bool gate, const StepState*, int n, cudaStream_t stream) override {
-    const PoolingPlan& plan = this->plan(n, stream);
-    const cudnnHandle_t cudnn = context_->on(stream);
+  void backward_data(float* dx, const float* dy, const float* x, const float* y, bool gate,
+                     const Pass& pass) override {
+    const PoolingPlan& plan = planned(pass);
+    const cudnnHandle_t cudnn = context_->on(pass.stream);
     CUDNN_CHECK(cudnnPoolingBackward(cudnn, pooling_.get(), &kOne, plan.y.get(), y, plan.y.get(),
-                                     dy, plan.input.tensor(), plan.input.filled(x), &kZero,
-                                     plan.input.tensor(), plan.input.gradient(dx)));
-    plan.input.finish(cudnn, dx);
-    if (gate) context_->gate(cudnn, plan.input.given(), dx, x);
+                                     dy, plan.input.tensor(), plan.input.padded(x), &kZero,
+                                     plan.input.tensor(), plan.input.padded_gradient(dx)));
+    plan.input.copy_out(cudnn, dx);
+    if (gate) context_->gate(cudnn, plan.input.original(), dx, x);
   }
 
  private:
+  const PoolingPlan& planned(const Pass& pass) { return plan(pass.n, pass.stream); }
   const PoolingPlan& plan(int n, cudaStream_t stream) {
     return plans_.at(n, stream, [this](int batch) {
       return PoolingPlan{PaddedInput(*context_, batch, rows_, columns_, shape_.c,
@@ -71,4 +71,4 @@ std::unique_ptr<LayerOp> make_max_pooling(std::shared_ptr<Context> context, std:
   return std::make_unique<MaxPooling>(std::move(context), std::move(name), shape, mode);
 }
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

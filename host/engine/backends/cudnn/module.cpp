@@ -10,26 +10,21 @@ namespace {
 
 class Library final : public CudnnLibrary {
  public:
-  explicit Library(const CudnnOptions& options) : context_(make_context(options)) {}
+  explicit Library(const CudnnOptions& options) : context_(cudnn::make_context(options)) {}
 
   std::unique_ptr<LayerOp> layer_op(const Model& model, int index, int max_batch,
                                     Mode mode) override {
     const Layer& layer = model.layers[size_t(index)];
-    Places places{};
-    for (const Parameter& parameter : model.parameters) {
-      if (parameter.layer != index) continue;
-      if (parameter.name == "kernel") places.kernel = parameter.offset;
-      if (parameter.name == "bias") places.bias = parameter.offset;
-    }
     const bool relu = layer.activation == Activation::kRelu;
     switch (layer.kind) {
       case LayerKind::kConv2D:
-        return make_convolution(context_, layer.name, conv_shape(layer, max_batch), places, relu,
-                                mode);
+        return cudnn::make_convolution(context_, layer.name, conv_shape(layer, max_batch),
+                                       ParameterOffsets(model, index), relu, mode);
       case LayerKind::kMaxPool2D:
-        return make_max_pooling(context_, layer.name, pool_shape(layer, max_batch), mode);
+        return cudnn::make_max_pooling(context_, layer.name, pool_shape(layer, max_batch), mode);
       case LayerKind::kDense:
-        return make_dense(context_, layer.name, dense_shape(layer, max_batch), places, relu, mode);
+        return cudnn::make_dense(context_, layer.name, dense_shape(layer, max_batch),
+                                 ParameterOffsets(model, index), relu, mode);
       case LayerKind::kFlatten:
       case LayerKind::kDropout:
         break;
@@ -39,11 +34,11 @@ class Library final : public CudnnLibrary {
 
   void softmax(float* probabilities, const float* logits, int n, int classes,
                cudaStream_t stream) override {
-    cudnn_softmax(*context_, probabilities, logits, n, classes, stream);
+    cudnn::softmax(*context_, probabilities, logits, n, classes, stream);
   }
 
  private:
-  const std::shared_ptr<Context> context_;
+  const std::shared_ptr<cudnn::Context> context_;
 };
 
 std::string version_text(size_t version, size_t major_unit) {

@@ -28,7 +28,7 @@ class CudnnLibrary {
   virtual ~CudnnLibrary() = default;
   // Layer number `layer` with all that it needs for batches of up to max_batch; null for kinds that
   // the libraries do not cover (dropout) and for layers that change nothing. Ops may outlive the
-  // library object. Throws CudnnError, CublasError or CudaError.
+  // library object. Throws cudnn::CudnnError, cudnn::CublasError or CudaError.
   virtual std::unique_ptr<LayerOp> layer_op(const Model& model, int layer, int max_batch,
                                             Mode mode) = 0;
   // probabilities [n,classes] = softmax(logits).
@@ -44,7 +44,7 @@ struct CudnnModule {
 
 // Raise the first number when an interface above or in backend.h changes.
 inline constexpr uint64_t kCudnnModuleAbi =
-    ((uint64_t{1} << 12 | sizeof(Model)) << 12 | sizeof(Layer)) << 12 | sizeof(LayerOp);
+    ((uint64_t{2} << 12 | sizeof(Model)) << 12 | sizeof(Layer)) << 12 | sizeof(LayerOp);
 
 inline constexpr const char* kCudnnModuleFile = "cuda-mnist-cudnn.so";
 inline constexpr const char* kCudnnModuleSymbol = "cuda_mnist_cudnn_module";

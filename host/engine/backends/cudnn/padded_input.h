@@ -1,5 +1,5 @@
 // cuDNN pads both ends of an axis alike. Keras' `same` padding may need one row or column more
-// behind than before; such an axis is padded here, in a copy of the input, and cuDNN is told that
+// after than before; such an axis is padded here, in a copy of the input, and cuDNN is told that
 // there is no padding.
 #pragma once
 
@@ -12,7 +12,7 @@
 #include "host/engine/device/device_buffer.h"
 #include "kernels/check.h"
 
-namespace mnist::MNIST_TARGET {
+namespace mnist::MNIST_TARGET::cudnn {
 
 // One axis of a window operation.
 struct WindowAxis {
@@ -38,43 +38,43 @@ class PaddedInput {
     if (rows.plain() && columns.plain()) return;
     const int height = rows.library_size(), width = columns.library_size();
     CHECK(rows.before() + rows.size <= height && columns.before() + columns.size <= width);
-    given_ = make_tensor(n, rows.size, columns.size, c);
+    original_ = make_tensor(n, rows.size, columns.size, c);
     inside_ = make_part(n, rows.size, columns.size, c, height, width);
     offset_ = (size_t(rows.before()) * width + columns.before()) * c;
-    const std::vector<float> fill(size_t(n) * height * width * c, border);
-    copy_ = DeviceBuffer<float>(fill.size());
-    CUDA_CHECK(cudaMemcpyAsync(copy_.data(), fill.data(), copy_.bytes(), cudaMemcpyHostToDevice,
-                               context.setup()));
+    const std::vector<float> border_values(size_t(n) * height * width * c, border);
+    copy_ = DeviceBuffer<float>(border_values.size());
+    CUDA_CHECK(cudaMemcpyAsync(copy_.data(), border_values.data(), copy_.bytes(),
+                               cudaMemcpyHostToDevice, context.setup()));
     context.setup().synchronize();
-    if (mode == Mode::kTraining) gradient_ = DeviceBuffer<float>(fill.size());
+    if (mode == Mode::kTraining) gradient_ = DeviceBuffer<float>(border_values.size());
   }
 
-  // Of the input and its gradient, as cuDNN gets them.
+  // The descriptor of the padded input and of its gradient, as cuDNN gets them.
   cudnnTensorDescriptor_t tensor() const { return tensor_.get(); }
 
-  // x with its padding; the forward pass fills the copy, which the way back finds again.
-  const float* fill(cudnnHandle_t cudnn, const float* x) const {
-    if (given_)
-      CUDNN_CHECK(cudnnTransformTensor(cudnn, &kOne, given_.get(), x, &kZero, inside_.get(),
+  // x with its padding; the forward pass fills the copy, which the backward pass finds again.
+  const float* copy_in(cudnnHandle_t cudnn, const float* x) const {
+    if (original_)
+      CUDNN_CHECK(cudnnTransformTensor(cudnn, &kOne, original_.get(), x, &kZero, inside_.get(),
                                        copy_.data() + offset_));
-    return filled(x);
+    return padded(x);
   }
-  const float* filled(const float* x) const { return given_ ? copy_.data() : x; }
+  const float* padded(const float* x) const { return original_ ? copy_.data() : x; }
 
-  // Where cuDNN is to write the gradient that finish() brings into dx.
-  float* gradient(float* dx) const { return given_ ? gradient_.data() : dx; }
-  void finish(cudnnHandle_t cudnn, float* dx) const {
-    if (given_)
+  // Where cuDNN is to write the gradient that copy_out() copies into dx.
+  float* padded_gradient(float* dx) const { return original_ ? gradient_.data() : dx; }
+  void copy_out(cudnnHandle_t cudnn, float* dx) const {
+    if (original_)
       CUDNN_CHECK(cudnnTransformTensor(cudnn, &kOne, inside_.get(), gradient_.data() + offset_,
-                                       &kZero, given_.get(), dx));
+                                       &kZero, original_.get(), dx));
   }
-  // Of x and dx themselves.
-  cudnnTensorDescriptor_t given() const { return given_ ? given_.get() : tensor_.get(); }
+  // The descriptor of x and dx themselves.
+  cudnnTensorDescriptor_t original() const { return original_ ? original_.get() : tensor_.get(); }
 
  private:
-  Tensor tensor_, given_, inside_;  // the last two only where a copy is needed
+  Tensor tensor_, original_, inside_;  // the last two only where a copy is needed
   size_t offset_ = 0;
   DeviceBuffer<float> copy_, gradient_;
 };
 
-}  // namespace mnist::MNIST_TARGET
+}  // namespace mnist::MNIST_TARGET::cudnn

@@ -1,0 +1,14 @@
+// Times the rows of a table on this target.
+#pragma once
+
+#include <memory>
+
+#include "host/engine/bench.h"
+
+namespace mnist::MNIST_TARGET {
+
+// As their namesakes in host/engine/bench.h.
+std::unique_ptr<KernelBench> make_kernel_bench(bool naive, int threads);
+std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads);
+
+}  // namespace mnist::MNIST_TARGET
