@@ -47,8 +47,8 @@ class KernelBench {
 std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads);
 
 // The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
-// of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters that
-// lie as their backend wants them. Throws Error(kUnavailable) where a target or backend cannot be
+// of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters
+// already in the backend's layout. Throws Error(kUnavailable) where a target or backend cannot be
 // used.
 std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
 

@@ -40,7 +40,7 @@ class Network {
   size_t first_with_parameters_ = 0;
   DeviceBuffer<float> input_;
   std::vector<DeviceBuffer<float>> storage_;   // what output_ points into
-  std::vector<float*> output_;                 // of each op; at inference in two turns
+  std::vector<float*> output_;                 // of each op; at inference two buffers by turns
   std::vector<DeviceBuffer<float>> gradient_;  // by the output of each op, when training
   Stream filters_;
   Event forked_, joined_;

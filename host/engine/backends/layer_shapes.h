@@ -1,4 +1,5 @@
-// Layers of a model as operations see them: shapes for n samples, and where their parameters lie.
+// Layers of a model as operations see them: shapes for n samples, and where their parameters
+// begin.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // The benchmark's rows for `bench --compare`: each operation on the native backend and, if there is
-// one, on its rival, with the same operands and the same count of arithmetic and bytes.
+// one, on cuDNN's, with the same operands and the same count of arithmetic and bytes.
 
 #include <memory>
 #include <string>

@@ -98,7 +98,7 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
   const size_t x = s.input_size(), w = s.filter_size(), y = s.output_size();
   const auto k = size_t(s.k);
   const double flops = 2.0 * double(y) * s.r * s.s * s.c;
-  const double density = 0.25;  // of the gradient: a 2x2 pooling lies behind
+  const double density = 0.25;  // of the gradient: a 2x2 pooling follows
 
   table.native("conv2d_forward", shape, flops, [=](Operands& o) {
     return call(conv2d_forward, o.output(y), o.relu(x), o.normal(w), o.normal(k), true, s);
@@ -128,13 +128,13 @@ void conv_rows(Table& table, const ConvShape& s, bool backward) {
   });
 }
 
-// With the pooling behind. Backward only the winner of each window counts: a quarter of the work.
+// With the pooling after it. Backward counts only each window's maximum: a quarter of the work.
 void conv_pool_rows(Table& table, const ConvShape& s, bool backward) {
   const std::string shape = text(s);
   const size_t x = s.input_size(), w = s.filter_size(), y = s.output_size() / 4;
   const auto k = size_t(s.k);
   const double flops = 2.0 * double(s.output_size()) * s.r * s.s * s.c;
-  const double density = 0.5;  // of the gradient: a ReLU lies behind
+  const double density = 0.5;  // of the gradient: a ReLU follows
 
   table.native("conv2d_pool_forward", shape, flops, [=](Operands& o) {
     return call(conv2d_pool_forward, o.output(y), o.output_codes(y), o.relu(x), o.normal(w),

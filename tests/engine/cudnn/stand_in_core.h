@@ -82,14 +82,14 @@ class Call {
     return static_cast<T*>(found->second.owner.get());
   }
 
-  // `floats` floats from `data` on must lie in one allocation. Reading also requires that they
+  // `floats` floats from `data` on must be in one allocation. Reading also requires that they
   // were written before, if `indices` of them are read.
   void reads(const char* name, const void* data, const std::vector<size_t>& indices);
   void writes(const char* name, const void* data, const std::vector<size_t>& indices);
   void scratch(const void* data, size_t bytes);
   void copies(void* to, const void* from, size_t bytes);
   // In place: where a written operand may be one that is read. Faults where work that no event has
-  // put before or behind this uses the same memory, or the same handle.
+  // put before or after this uses the same memory, or the same handle.
   void launch(cudaStream_t stream, const void* handle, bool in_place = false);
 
  private:

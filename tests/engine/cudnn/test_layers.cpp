@@ -9,7 +9,7 @@ std::shared_ptr<Context> new_context(const CudnnOptions& options = {}) {
   return make_context(options);
 }
 
-// One way to build a layer: with bias, with ReLU, with the gate on the way back.
+// One way to build a layer: with bias, with ReLU, with the gate in the backward pass.
 struct Variant {
   bool bias, relu, gate;
 };

@@ -101,7 +101,7 @@ TEST_CASE("cudnn module maps layers to ops", "[cudnn]") {
   REQUIRE(stand_in::alive().empty());
 }
 
-TEST_CASE("cudnn ops for inference plan no way back", "[cudnn]") {
+TEST_CASE("cudnn ops for inference plan no backward pass", "[cudnn]") {
   stand_in::reset();
   Net net(Mode::kInference);
   net.run();

@@ -5,7 +5,7 @@ namespace {
 
 // NVIDIA's advice for Hopper; more than any algorithm for these sizes asks for.
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;
-// Tensors lie in the arenas at multiples of 16 bytes.
+// Tensors begin at multiples of 16 bytes in the arenas.
 constexpr uint32_t kAlignment = 16;
 
 template <typename T>
@@ -33,7 +33,7 @@ Owned<cublasLtMatmulDesc_t> make_product(const Context& context, const Operand& 
   set(product, CUBLASLT_MATMUL_DESC_TRANSA, operation(a));
   set(product, CUBLASLT_MATMUL_DESC_TRANSB, operation(b));
   set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(epilogue));
-  // Not a place, but an alignment: the heuristic reads off it what to expect of run()'s vectors.
+  // Not an address, but an alignment: the heuristic takes it for that of run()'s vectors.
   set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, uintptr_t{kAlignment});
   return owner;
 }
