@@ -33,8 +33,6 @@ int calls(const std::string& function);
 
 // Answers as if a graph were being recorded.
 void set_capturing(bool capturing);
-// Tensor cores are expected from now on (else they are a fault).
-void allow_tf32(bool allow);
 // cublasLt refuses to sum a factor beside the product.
 void refuse_bias_gradient(bool refuse);
 // cuDNN does not fuse bias and ReLU into a convolution.

@@ -62,7 +62,7 @@ void reset() {
   s.calls.clear();
   s.failed.clear();
   s.fail_in = 0;
-  s.capturing = s.tf32 = false;
+  s.capturing = false;
   s.refuse_bias_gradient = s.refuse_fusion = s.refuse_determinism = false;
 }
 
@@ -83,9 +83,6 @@ int calls(const std::string& function) {
 }
 void set_capturing(bool capturing) {
   state().capturing = capturing;
-}
-void allow_tf32(bool allow) {
-  state().tf32 = allow;
 }
 void refuse_bias_gradient(bool refuse) {
   state().refuse_bias_gradient = refuse;

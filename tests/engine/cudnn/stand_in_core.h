@@ -29,7 +29,7 @@ struct State {
   std::map<std::string, int> calls;
   int fail_in = 0;
   std::string failed;
-  bool capturing = false, tf32 = false;
+  bool capturing = false;
   bool refuse_bias_gradient = false, refuse_fusion = false, refuse_determinism = false;
 
   struct Object {

@@ -85,9 +85,7 @@ bool read_operands(Call& call, Operands& o, cublasLtHandle_t handle, cublasLtMat
                      layout->columns > 0,
                  "a layout that is not one of float32, or whose ld is below its rows");
   call.require(o.product->scale == CUDA_R_32F, "the scale type is not float32");
-  call.require(state().tf32 ? o.product->compute == CUBLAS_COMPUTE_32F_FAST_TF32
-                            : o.product->compute == CUBLAS_COMPUTE_32F,
-               "wrong compute type");
+  call.require(o.product->compute == CUBLAS_COMPUTE_32F, "wrong compute type");
   const bool ta = o.product->transa == CUBLAS_OP_T, tb = o.product->transb == CUBLAS_OP_T;
   const size_t m = ta ? o.a->columns : o.a->rows, k = ta ? o.a->rows : o.a->columns;
   const size_t n = tb ? o.b->rows : o.b->columns, k_of_b = tb ? o.b->columns : o.b->rows;

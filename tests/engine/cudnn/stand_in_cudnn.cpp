@@ -202,8 +202,7 @@ constexpr int kFilter = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
 void check_run(Call& call, const Convolved& c, int algorithm, int sound_algorithm, size_t bytes) {
   call.require(algorithm == sound_algorithm,
                "an algorithm that cannot run, or is not deterministic");
-  call.require(c.mode->math == (state().tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
-               "wrong math type");
+  call.require(c.mode->math == CUDNN_FMA_MATH, "wrong math type");
   call.require(bytes >= workspace_size(c.shape, algorithm), "the workspace is too small");
 }
 

@@ -94,24 +94,22 @@ TEST_CASE("cudnn layers take smaller batches than the largest", "[cudnn]") {
   for (int n : {7, 1, 3, 7, 2}) check_convolution(*op, arena, with_batch(shape, n), variant);
 }
 
-TEST_CASE("cudnn convolution in either arithmetic, by either search", "[cudnn]") {
+TEST_CASE("cudnn convolution by either search", "[cudnn]") {
   const ConvShape shape = conv_valid(2, 8, 9, 3, 5, {3, 2});
   const Arena arena(shape.filter_size(), size_t(shape.k));
-  for (bool tf32 : {false, true})
-    for (bool timed : {false, true}) {
-      INFO("TF32 " << tf32 << ", timed " << timed);
-      const auto context = new_context({.tf32 = tf32, .timed_search = timed});
-      stand_in::allow_tf32(tf32);
-      const auto op =
-          make_convolution(context, "conv2d", shape, arena.offsets(), true, Mode::kTraining);
-      REQUIRE(stand_in::calls("cudnnFindConvolutionForwardAlgorithm") == timed);
-      REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardDataAlgorithm") == timed);
-      REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardFilterAlgorithm") == timed);
-      REQUIRE(stand_in::calls("cudnnGetConvolutionForwardAlgorithm_v7") == !timed);
-      REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardDataAlgorithm_v7") == !timed);
-      REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardFilterAlgorithm_v7") == !timed);
-      check_convolution(*op, arena, shape, {true, true, false});
-    }
+  for (bool timed : {false, true}) {
+    INFO("timed " << timed);
+    const auto context = new_context({.timed_search = timed});
+    const auto op =
+        make_convolution(context, "conv2d", shape, arena.offsets(), true, Mode::kTraining);
+    REQUIRE(stand_in::calls("cudnnFindConvolutionForwardAlgorithm") == timed);
+    REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardDataAlgorithm") == timed);
+    REQUIRE(stand_in::calls("cudnnFindConvolutionBackwardFilterAlgorithm") == timed);
+    REQUIRE(stand_in::calls("cudnnGetConvolutionForwardAlgorithm_v7") == !timed);
+    REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardDataAlgorithm_v7") == !timed);
+    REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardFilterAlgorithm_v7") == !timed);
+    check_convolution(*op, arena, shape, {true, true, false});
+  }
 }
 
 TEST_CASE("cudnn convolution without fusion computes the same", "[cudnn]") {
@@ -207,19 +205,16 @@ TEST_CASE("cudnn dense with every mixture of bias, ReLU and gate", "[cudnn]") {
   const DenseShape shape{9, 21, 35};
   for (const Variant& variant : all_variants)
     for (bool fused : {true, false})
-      for (bool tf32 : {false, true})
-        DYNAMIC_SECTION(to_string(variant) << ", fused bias " << fused << ", TF32 " << tf32) {
-          const auto context = new_context({.tf32 = tf32});
-          stand_in::refuse_bias_gradient(!fused);
-          stand_in::allow_tf32(tf32);
-          const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.out) : 0);
-          const auto op =
-              make_dense(context, "dense", shape, arena.offsets(), variant.relu, Mode::kTraining);
-          check_dense(*op, arena, shape, variant);
-          check_dense(*op, arena, {5, shape.in, shape.out}, variant);
-          REQUIRE((stand_in::calls("cudnnConvolutionBackwardBias") > 0) ==
-                  (variant.bias && !fused));
-        }
+      DYNAMIC_SECTION(to_string(variant) << ", fused bias " << fused) {
+        const auto context = new_context();
+        stand_in::refuse_bias_gradient(!fused);
+        const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.out) : 0);
+        const auto op =
+            make_dense(context, "dense", shape, arena.offsets(), variant.relu, Mode::kTraining);
+        check_dense(*op, arena, shape, variant);
+        check_dense(*op, arena, {5, shape.in, shape.out}, variant);
+        REQUIRE((stand_in::calls("cudnnConvolutionBackwardBias") > 0) == (variant.bias && !fused));
+      }
 }
 
 TEST_CASE("cudnn softmax", "[cudnn]") {

@@ -35,16 +35,13 @@ struct ConvolutionPlan {
   std::optional<bool> fused;  // whether cuDNN takes bias and ReLU too; known after the first run
 };
 
-// The first of cuDNN's proposals, fastest first, that gives the same bits every time in the
-// arithmetic asked for. The searches propose other arithmetic too.
+// The first of cuDNN's proposals, fastest first, that gives the same bits every time in float32
+// arithmetic. The searches propose other arithmetic too.
 template <typename Proposal>
-const Proposal& choose(const std::vector<Proposal>& proposals, bool tf32, const std::string& what) {
+const Proposal& choose(const std::vector<Proposal>& proposals, const std::string& what) {
   for (const Proposal& p : proposals) {
-    const bool right_math =
-        p.mathType == CUDNN_FMA_MATH ||
-        (tf32 && (p.mathType == CUDNN_DEFAULT_MATH || p.mathType == CUDNN_TENSOR_OP_MATH));
-    if (p.status == CUDNN_STATUS_SUCCESS && p.determinism == CUDNN_DETERMINISTIC && right_math &&
-        p.memory <= kWorkspaceLimit)
+    if (p.status == CUDNN_STATUS_SUCCESS && p.determinism == CUDNN_DETERMINISTIC &&
+        p.mathType == CUDNN_FMA_MATH && p.memory <= kWorkspaceLimit)
       return p;
   }
   throw CudnnError(CUDNN_STATUS_NOT_SUPPORTED,
@@ -136,8 +133,7 @@ class Convolution final : public LayerOp {
  private:
   ConvolutionMode make_mode() const {
     return make_convolution_mode(rows_.library_pad(), columns_.library_pad(), shape_.stride_h,
-                                 shape_.stride_w,
-                                 context_->options().tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH);
+                                 shape_.stride_w, CUDNN_FMA_MATH);
   }
 
   // propose(count, &found, proposals) and workspace_size(algorithm, &bytes), in the given mode.
@@ -149,7 +145,7 @@ class Convolution final : public LayerOp {
     int found = 0;
     propose(mode.get(), int(proposals.size()), &found, proposals.data());
     proposals.resize(size_t(found));
-    const Proposal& chosen = choose(proposals, context_->options().tf32, name + ' ' + pass);
+    const Proposal& chosen = choose(proposals, name + ' ' + pass);
     CUDNN_CHECK(cudnnSetConvolutionMathType(mode.get(), chosen.mathType));
     size_t bytes = 0;
     workspace_size(mode.get(), chosen.algo, &bytes);

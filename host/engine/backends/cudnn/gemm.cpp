@@ -23,12 +23,10 @@ int32_t operation(const Operand& operand) {
   return operand.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
 }
 
-Owned<cublasLtMatmulDesc_t> make_product(const Context& context, const Operand& a, const Operand& b,
+Owned<cublasLtMatmulDesc_t> make_product(const Operand& a, const Operand& b,
                                          cublasLtEpilogue_t epilogue) {
   cublasLtMatmulDesc_t product = nullptr;
-  CUBLAS_CHECK(cublasLtMatmulDescCreate(
-      &product, context.options().tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-      CUDA_R_32F));
+  CUBLAS_CHECK(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   Owned<cublasLtMatmulDesc_t> owner(product);
   set(product, CUBLASLT_MATMUL_DESC_TRANSA, operation(a));
   set(product, CUBLASLT_MATMUL_DESC_TRANSB, operation(b));
@@ -53,7 +51,7 @@ Owned<cublasLtMatmulPreference_t> make_preference() {
 }  // namespace
 
 Gemm::Gemm(const Context& context, const Operand& a, const Operand& b, cublasLtEpilogue_t epilogue)
-    : product_(make_product(context, a, b, epilogue)),
+    : product_(make_product(a, b, epilogue)),
       a_(make_matrix(a.rows, a.columns)),
       b_(make_matrix(b.rows, b.columns)) {
   const int m = a.transposed ? a.columns : a.rows;

@@ -14,9 +14,8 @@
 
 namespace mnist::MNIST_TARGET {
 
+// All arithmetic is that of float32: tensor cores, which round operands to TF32, are never used.
 struct CudnnOptions {
-  // Let tensor cores round the operands to TF32. Otherwise all arithmetic is that of float32.
-  bool tf32 = false;
   // Convolution algorithms by cuDNN's timing search: for benchmarks. Otherwise by its heuristic,
   // which chooses the same in every run, so that a run repeats to the bit. Either way only
   // deterministic algorithms are taken.
