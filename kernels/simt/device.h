@@ -1,7 +1,6 @@
-// The device side of CUDA C++: built-in variables, barriers, warp collectives, atomics, intrinsics.
+// The device side of CUDA C++: built-in variables, barriers, warp collectives, atomics.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -12,7 +11,6 @@
 #define __host__
 #define __device__
 #define __global__
-#define __constant__ static const
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
@@ -62,10 +60,9 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE) {
 }
 
 inline void __threadfence() {
+#if !defined(__SANITIZE_THREAD__)  // which knows no fences; the atomics below order memory as well
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-inline void __threadfence_block() {
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 }
 
 // ---- warp shuffles ------------------------------------------------------------------------------
@@ -126,58 +123,14 @@ inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
 
 // ---- integer atomics (kernels use no atomic on floats: every sum has a fixed order) -------------
 template <typename T>
-concept AtomicInteger = std::is_integral_v<T> &&(sizeof(T) == 4 || sizeof(T) == 8);
+concept AtomicInteger = (std::is_integral_v<T> && (sizeof(T) == 4 || sizeof(T) == 8));
 
 template <AtomicInteger T>
 T atomicAdd(T* address, std::type_identity_t<T> value) {
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }
-template <AtomicInteger T>
-T atomicExch(T* address, std::type_identity_t<T> value) {
-  return __atomic_exchange_n(address, value, __ATOMIC_SEQ_CST);
-}
-template <AtomicInteger T>
-T atomicCAS(T* address, std::type_identity_t<T> compare, std::type_identity_t<T> value) {
-  __atomic_compare_exchange_n(address, &compare, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-  return compare;
-}
-template <AtomicInteger T>
-T atomicMax(T* address, std::type_identity_t<T> value) {
-  T seen = __atomic_load_n(address, __ATOMIC_SEQ_CST);
-  while (seen < value && !__atomic_compare_exchange_n(address, &seen, value, false,
-                                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-  }
-  return seen;
-}
-template <AtomicInteger T>
-T atomicMin(T* address, std::type_identity_t<T> value) {
-  T seen = __atomic_load_n(address, __ATOMIC_SEQ_CST);
-  while (value < seen && !__atomic_compare_exchange_n(address, &seen, value, false,
-                                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-  }
-  return seen;
-}
 
-// ---- intrinsics ---------------------------------------------------------------------------------
-template <typename T>
-T __ldg(const T* address) {
-  return *address;
-}
-inline unsigned __float_as_uint(float value) {
-  return std::bit_cast<unsigned>(value);
-}
-inline float __uint_as_float(unsigned value) {
-  return std::bit_cast<float>(value);
-}
-inline int __popc(unsigned value) {
-  return std::popcount(value);
-}
-inline int __clz(int value) {
-  return std::countl_zero(unsigned(value));
-}
-inline int __ffs(int value) {
-  return value == 0 ? 0 : std::countr_zero(unsigned(value)) + 1;
-}
+// ---- min and max --------------------------------------------------------------------------------
 template <typename T>
 constexpr T min(T a, T b) {
   return b < a ? b : a;

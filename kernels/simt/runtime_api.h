@@ -33,7 +33,6 @@ enum cudaError_t {
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
-cudaError_t cudaPeekAtLastError();
 
 // ---- device -------------------------------------------------------------------------------------
 struct cudaDeviceProp {
@@ -50,7 +49,6 @@ cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaDeviceSynchronize();
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 
 // ---- memory -------------------------------------------------------------------------------------
 enum cudaMemcpyKind {
@@ -58,10 +56,9 @@ enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost = 2,
   cudaMemcpyDeviceToDevice = 3,
-  cudaMemcpyDefault = 4,
 };
-struct Stream;
-using cudaStream_t = Stream*;
+struct SimtStream;
+using cudaStream_t = SimtStream*;
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes);
 cudaError_t cudaMallocHost(void** pointer, size_t bytes);
@@ -82,16 +79,14 @@ cudaError_t cudaMemset(void* to, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream = nullptr);
 
 // ---- streams and events -------------------------------------------------------------------------
-inline constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
-inline constexpr unsigned cudaEventDefault = 0, cudaEventDisableTiming = 2;
-struct Event;
-using cudaEvent_t = Event*;
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+inline constexpr unsigned cudaEventDisableTiming = 2;
+struct SimtEvent;
+using cudaEvent_t = SimtEvent*;
 
-cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
-cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaEventCreate(cudaEvent_t* event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
@@ -107,12 +102,12 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeThreadLocal = 1,
   cudaStreamCaptureModeRelaxed = 2,
 };
-struct Graph;
-struct GraphExec;
-struct GraphNode;
-using cudaGraph_t = Graph*;
-using cudaGraphExec_t = GraphExec*;
-using cudaGraphNode_t = GraphNode*;
+struct SimtGraph;
+struct SimtGraphExec;
+struct SimtGraphNode;
+using cudaGraph_t = SimtGraph*;
+using cudaGraphExec_t = SimtGraphExec*;
+using cudaGraphNode_t = SimtGraphNode*;
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);

@@ -9,15 +9,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/simt/device.h"
 #include "kernels/simt/fiber.h"
-#include "kernels/simt/runtime_api.h"
 
+// Address space in every OS thread, but memory only in those whose kernels touch it.
 alignas(128) constinit thread_local unsigned char dynamic_smem[simt::kMaxDynamicBytes];
 
 namespace simt {
@@ -69,16 +71,16 @@ class BlockRunner {
   void barrier(Site site);
   const uint64_t* collective(Collective kind, unsigned mask, uint64_t value, Site site);
   unsigned lane() const { return unsigned(current_) % kWarp; }
-  [[noreturn]] void run_threads();
+  [[noreturn]] void run_fiber();
 
   static BlockRunner& here();  // that of the calling OS thread
 
  private:
+  [[noreturn]] void run_threads();
   void plan();
   void enter(int thread);
   int pop() { return head_ == queue_.size() ? kNobody : queue_[head_++]; }
   void wait(State state, Site site, unsigned mask);
-  void go_on();
   Fiber& idle_fiber();
   [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
   std::string list(State state) const;
@@ -101,6 +103,7 @@ class BlockRunner {
   std::vector<std::vector<std::unique_ptr<Meeting>>> meetings_;  // by warp
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
+  std::exception_ptr error_;
 };
 
 BlockRunner& BlockRunner::here() {
@@ -140,6 +143,12 @@ void BlockRunner::run(const Launch& launch, uint3 block, const Schedule& schedul
   current_ = pop();
   running_ = &first;
   Fiber::switch_to(main_, first);
+  if (error_) {
+    // Threads may wait in mid-kernel: their fibers go with them.
+    idle_.clear();
+    fibers_.clear();
+    std::rethrow_exception(std::exchange(error_, nullptr));
+  }
 }
 
 Fiber& BlockRunner::idle_fiber() {
@@ -158,7 +167,18 @@ void BlockRunner::enter(int thread) {
   threadIdx = {t % x, t / x % y, t / (x * y)};
 }
 
-// Body of every fiber: runs threads that have not started, until there is none.
+// Body of every fiber. An exception comes from our own code alone: kernels throw none.
+void BlockRunner::run_fiber() {
+  try {
+    run_threads();
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+  Fiber::switch_to(*running_, main_);  // where run() destroys this fiber
+  std::abort();
+}
+
+// Runs threads that have not started, until there is none.
 void BlockRunner::run_threads() {
   for (;;) {
     enter(current_);
@@ -299,9 +319,8 @@ std::string BlockRunner::list(State state) const {
 }
 
 void BlockRunner::fail(const char* format, ...) {
-  const char* name = "?";
-  cudaFuncGetName(&name, launch_->function);
-  std::fprintf(stderr, "simt: kernel %s, block (%u,%u,%u): ", name, blockIdx.x, blockIdx.y,
+  const std::string name = kernel_name(launch_->function);
+  std::fprintf(stderr, "simt: kernel %s, block (%u,%u,%u): ", name.c_str(), blockIdx.x, blockIdx.y,
                blockIdx.z);
   va_list arguments;
   va_start(arguments, format);
@@ -316,7 +335,7 @@ void BlockRunner::fail(const char* format, ...) {
 }
 
 void fiber_main() {
-  BlockRunner::here().run_threads();
+  BlockRunner::here().run_fiber();
 }
 void run_block(const Launch& launch, uint3 block, const Schedule& schedule) {
   BlockRunner::here().run(launch, block, schedule);

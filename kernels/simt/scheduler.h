@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "kernels/simt/control.h"
 #include "kernels/simt/vector_types.h"
@@ -23,9 +24,15 @@ struct Schedule {
 
 inline constexpr size_t kMaxDynamicBytes = 227 * 1024;
 
+// scheduler.cpp: one block, on the calling OS thread. Throws as run_grid() does; nothing is unwound
+// then, since what a kernel's frames hold is plain data.
 void run_block(const Launch& launch, uint3 block, const Schedule& schedule);
 
-// launch.cpp: all blocks of a launch, spread over the OS threads; returns when they are done.
+// grid.cpp: all blocks of a launch, spread over the OS threads; returns when they are done. Throws
+// std::bad_alloc where the memory for the stacks of its threads is missing.
 void run_grid(const Launch& launch);
+
+// launch.cpp: a kernel's name without its parameters, for messages; "?" if it is not known.
+std::string kernel_name(const void* function);
 
 }  // namespace simt

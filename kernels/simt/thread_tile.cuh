@@ -1,4 +1,4 @@
-// The cpu target's ../thread_tile.cuh: the same sums in the same order, with a row of accumulators
+// The cpu target's ../lanes/thread_tile.cuh: the same sums in the same order, with a row of accumulators
 // as one vector of g++'s, since its loop optimisers leave the plain loops in memory or in scalars.
 #pragma once
 

@@ -8,11 +8,14 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels/launch.h"
+#include "kernels/simt/fiber.h"
 #include "tests/support/catch.h"
 
 extern __shared__ __align__(16) unsigned char dynamic_smem[];
@@ -51,6 +54,8 @@ __global__ void test_index_kernel(unsigned* out) {
   const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
   out[block * blockDim.x * blockDim.y * blockDim.z + thread] = block * 1000 + thread;
 }
+
+__global__ void test_nothing_kernel() {}
 
 __global__ void test_divergent_barrier_kernel() {
   if (threadIdx.x < 40) __syncthreads();
@@ -121,10 +126,14 @@ __global__ void test_dynamic_kernel(float* out, int count) {
 __global__ void test_add_kernel(float* x, float value) {
   x[threadIdx.x] += value;
 }
-__global__ void test_count_kernel(int* counter, unsigned long long* wide, int* largest) {
+__global__ void test_count_kernel(int* counter, unsigned long long* wide) {
   atomicAdd(counter, 1);
   atomicAdd(wide, 3ull);
-  atomicMax(largest, int(blockIdx.x));
+}
+// Needs a stack for each of its threads.
+__global__ void test_mark_kernel(int* out) {
+  __syncthreads();
+  out[blockIdx.x * blockDim.x + threadIdx.x] = 1;
 }
 
 // ---- helpers ------------------------------------------------------------------------------------
@@ -154,8 +163,18 @@ struct DefaultOrder {
 constexpr ThreadOrder kOrders[] = {ThreadOrder::kAscending, ThreadOrder::kDescending,
                                    ThreadOrder::kShuffled};
 
-// What the program writes to stderr before it aborts; empty if it does not abort.
-std::string abort_message(const std::function<void()>& program) {
+struct Outcome {
+  int status;        // as of waitpid()
+  std::string text;  // what was written to stderr
+};
+
+// Runs `program` in a child process, whose exit code is what it returns.
+Outcome run_child(const std::function<int()>& program) {
+  // Only this thread would survive the fork: let the runtime end its others first.
+  DefaultOrder restore;
+  set_os_threads(1);
+  launch(test_nothing_kernel, dim3(1), dim3(1), 0, nullptr);
+  CUDA_CHECK(cudaDeviceSynchronize());
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   const pid_t child = fork();
@@ -166,23 +185,33 @@ std::string abort_message(const std::function<void()>& program) {
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(20);
     dup2(ends[1], STDERR_FILENO);
-    set_os_threads(1);
-    program();
-    cudaDeviceSynchronize();
-    _exit(0);
+    _exit(program());
   }
   close(ends[1]);
-  std::string text;
+  Outcome outcome = {};
   char buffer[4096];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, size_t(n));
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    outcome.text.append(buffer, size_t(n));
   close(ends[0]);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? text : "";
+  REQUIRE(waitpid(child, &outcome.status, 0) == child);
+  return outcome;
 }
 
-std::string abort_message_of(void (*kernel)()) {
-  return abort_message([&] { launch(kernel, dim3(2), dim3(kThreads), 0, nullptr); });
+// What the program writes to stderr before it aborts; empty if it does not abort.
+std::string abort_message(const std::function<void()>& program) {
+  const Outcome outcome = run_child([&] {
+    program();
+    cudaDeviceSynchronize();
+    return 0;
+  });
+  return WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGABRT ? outcome.text : "";
+}
+
+std::string abort_message_of(void (*kernel)(), int os_threads = 1) {
+  return abort_message([&] {
+    set_os_threads(os_threads);
+    launch(kernel, dim3(20), dim3(kThreads), 0, nullptr);
+  });
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -252,8 +281,12 @@ TEST_CASE("simt: faults abort with kernel, block and threads", "[simt]") {
   CHECK(contains(abort_message_of(test_missing_lane_kernel), "has returned"));
   CHECK(contains(abort_message_of(test_mixed_collectives_kernel), "in another collective"));
   CHECK(contains(abort_message_of(test_warp_and_block_kernel), "deadlock"));
+  // On whichever OS thread it happens.
+  for (int i = 0; i < 5; ++i)
+    CHECK(contains(abort_message_of(test_early_exit_kernel, 7), "test_early_exit_kernel, block ("));
   // And a sound kernel does not.
   CHECK(abort_message([] {
+          set_os_threads(1);
           int* out = device<int>(3 * kThreads);
           launch(test_rotate_kernel, dim3(1), dim3(kThreads), 0, nullptr, out, 1);
         }).empty());
@@ -284,14 +317,14 @@ TEST_CASE("simt: warp collectives", "[simt]") {
 }
 
 TEST_CASE("simt: integer atomics over all blocks", "[simt]") {
-  int* counters = device<int>(2);
+  int* counter = device<int>(1);
   unsigned long long* wide = device<unsigned long long>(1);
-  CUDA_CHECK(cudaMemset(counters, 0, 2 * sizeof(int)));
+  CUDA_CHECK(cudaMemset(counter, 0, sizeof *counter));
   CUDA_CHECK(cudaMemset(wide, 0, sizeof *wide));
-  launch(test_count_kernel, dim3(1000), dim3(64), 0, nullptr, counters, wide, counters + 1);
-  CHECK(download(counters, 2) == std::vector<int>{64000, 999});
+  launch(test_count_kernel, dim3(1000), dim3(64), 0, nullptr, counter, wide);
+  CHECK(download(counter, 1)[0] == 64000);
   CHECK(download(wide, 1)[0] == 192000);
-  CUDA_CHECK(cudaFree(counters));
+  CUDA_CHECK(cudaFree(counter));
   CUDA_CHECK(cudaFree(wide));
 }
 
@@ -335,6 +368,86 @@ TEST_CASE("simt: the n-th allocation fails, once", "[simt]") {
   CHECK(cudaFree(third) == cudaErrorInvalidValue);  // freed twice
   CHECK(live_allocations() == before);
   cudaGetLastError();
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need the memory
+namespace {
+
+// Leaves this process `bytes` more of address space than it has now.
+void limit_memory(size_t bytes) {
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const size_t limit = pages * size_t(sysconf(_SC_PAGESIZE)) + bytes;
+  const rlimit both = {limit, limit};
+  setrlimit(RLIMIT_AS, &both);
+}
+
+}  // namespace
+
+TEST_CASE("simt: no memory for the stacks of threads is an error that stays", "[simt]") {
+  for (const int os_threads : {1, 7}) {
+    const Outcome outcome = run_child([&] {
+      set_os_threads(os_threads);
+      const unsigned blocks = 64, threads = 1024;
+      const int before = live_allocations();
+      int* out = device<int>(blocks * threads);
+      launch(test_mark_kernel, dim3(blocks), dim3(1), 0, nullptr, out);
+      if (cudaDeviceSynchronize() != cudaSuccess) return 1;
+      limit_memory(size_t(8) << 20);
+      launch(test_mark_kernel, dim3(blocks), dim3(threads), 0, nullptr, out);
+      if (cudaDeviceSynchronize() != cudaErrorMemoryAllocation) return 2;
+      if (cudaGetLastError() != cudaErrorMemoryAllocation) return 3;
+      // As on a GPU, nothing runs after that: not what had been enqueued, nor what is now.
+      launch(test_mark_kernel, dim3(1), dim3(1), 0, nullptr, out);
+      int copy = 0;
+      if (cudaMemcpy(&copy, out, sizeof copy, cudaMemcpyDeviceToHost) != cudaErrorMemoryAllocation)
+        return 4;
+      if (cudaGetLastError() != cudaErrorMemoryAllocation) return 5;
+      if (cudaFree(out) != cudaErrorMemoryAllocation) return 6;
+      return live_allocations() == before ? 0 : 7;
+    });
+    INFO(outcome.text);
+    CHECK(outcome.status == 0);
+  }
+}
+
+TEST_CASE("simt: threads that cannot be created are done without", "[simt]") {
+  const Outcome outcome = run_child([] {
+    const unsigned blocks = 500;
+    unsigned* out = device<unsigned>(blocks * kThreads);
+    limit_memory(size_t(40) << 20);
+    set_os_threads(1000);
+    launch(test_index_kernel, dim3(blocks), dim3(kThreads), 0, nullptr, out);
+    const auto host = download(out, blocks * kThreads);
+    for (unsigned i = 0; i < host.size(); ++i)
+      if (host[i] != i / kThreads * 1000 + i % kThreads) return 1;
+    return 0;
+  });
+  INFO(outcome.text);
+  CHECK(outcome.status == 0);
+}
+
+TEST_CASE("simt: more stacks than the system allows mappings for guard pages", "[simt]") {
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  for (int i = 0; i < 33000; ++i) fibers.push_back(std::make_unique<Fiber>(Fiber::WithStack{}));
+  CHECK(fibers.size() == 33000);
+}
+#endif
+
+TEST_CASE("simt: there is one device", "[simt]") {
+  int count = 0, device = -1;
+  CHECK(cudaGetDeviceCount(&count) == cudaSuccess);
+  CHECK(count == 1);
+  CHECK(cudaSetDevice(0) == cudaSuccess);
+  CHECK(cudaGetDevice(&device) == cudaSuccess);
+  CHECK(device == 0);
+  cudaDeviceProp properties;
+  for (const int other : {-1, 1}) {
+    CHECK(cudaSetDevice(other) == cudaErrorInvalidDevice);
+    CHECK(cudaGetLastError() == cudaErrorInvalidDevice);
+    CHECK(cudaGetDeviceProperties(&properties, other) == cudaErrorInvalidDevice);
+    CHECK(cudaGetLastError() == cudaErrorInvalidDevice);
+  }
 }
 
 TEST_CASE("simt: copies check their ends", "[simt]") {
