@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -17,10 +18,22 @@ class CudaError : public std::runtime_error {
   cudaError_t code_;
 };
 
+// What cudaErrorMemoryAllocation becomes: the host treats it like any other lack of memory.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(const std::string& what) : text_(what) {}
+  const char* what() const noexcept override { return text_.what(); }
+
+ private:
+  std::runtime_error text_;  // a text that is copied without an exception
+};
+
 inline void cuda_check(cudaError_t code, const char* expression, const char* file, int line) {
   if (code == cudaSuccess) return;
-  throw CudaError(code, std::string(file) + ":" + std::to_string(line) + ": " + expression + ": " +
-                            cudaGetErrorName(code) + ": " + cudaGetErrorString(code));
+  const std::string what = std::string(file) + ":" + std::to_string(line) + ": " + expression +
+                           ": " + cudaGetErrorName(code) + ": " + cudaGetErrorString(code);
+  if (code == cudaErrorMemoryAllocation) throw OutOfMemory(what);
+  throw CudaError(code, what);
 }
 
 inline void check(bool holds, const char* expression, const char* function) {

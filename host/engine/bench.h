@@ -38,7 +38,7 @@ class KernelBench {
   virtual const DeviceInfo& device() const = 0;
   virtual const DevicePeak& peak() const = 0;
   virtual const std::vector<BenchRow>& rows() const = 0;
-  // Times rows()[row]: a warm-up, then `repeats` measurements. Throws CudaError.
+  // Times rows()[row]: a warm-up, then `repeats` measurements. Throws CudaError or OutOfMemory.
   virtual BenchTimes time(size_t row, int repeats) = 0;
 };
 

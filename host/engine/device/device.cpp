@@ -63,6 +63,12 @@ std::string unusable_reason() {
     run_a_kernel();
   } catch (const CudaError& error) {
     return explain(error.code());
+  } catch (const OutOfMemory&) {
+#ifdef MNIST_SIMT
+    throw;  // no fault of the device: this program has no memory left
+#else
+    return "the GPU has no memory left; nvidia-smi shows which programs use it";
+#endif
   }
   return "";
 }

@@ -12,7 +12,7 @@ namespace mnist::MNIST_TARGET {
 
 enum class Memory { kDevice, kPinned };
 
-// `size` elements, not initialised. Move-only; throws CudaError when there is no memory.
+// `size` elements, not initialised. Move-only; throws OutOfMemory when there is none.
 template <typename T, Memory kind>
 class Buffer {
  public:

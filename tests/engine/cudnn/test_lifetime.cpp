@@ -205,6 +205,8 @@ TEST_CASE("every failing call of cuDNN, cuBLAS and CUDA is noticed, and nothing 
         what = error.what();
       } catch (const CudaError& error) {
         what = error.what();
+      } catch (const OutOfMemory& error) {
+        what = error.what();
       }
       const std::string failed = stand_in::failed_call();
       stand_in::fail_call(0);

@@ -27,7 +27,7 @@ class CudnnLibrary {
   virtual ~CudnnLibrary() = default;
   // Layer number `layer` with all that it needs for batches of up to max_batch; null for kinds that
   // the libraries do not cover (dropout) and for layers that change nothing. Ops may outlive the
-  // library object. Throws cudnn::CudnnError, cudnn::CublasError or CudaError.
+  // library object. Throws cudnn::CudnnError, cudnn::CublasError, CudaError or OutOfMemory.
   virtual std::unique_ptr<LayerOp> layer_op(const Model& model, int layer, int max_batch,
                                             Mode mode) = 0;
   // probabilities [n,classes] = softmax(logits).
