@@ -1,17 +1,42 @@
 #include "host/training/model_saver.h"
 
+#include <pthread.h>
+
+#include <system_error>
 #include <utility>
 
+#include "host/error.h"
 #include "host/nvtx.h"
 
 namespace mnist {
 
+namespace {
+
+// `ulimit -s` may leave threads less stack than HDF5 needs.
+void set_least_stack_of_threads(size_t bytes) {
+  pthread_attr_t attributes;
+  if (pthread_getattr_default_np(&attributes) != 0) return;
+  size_t size = 0;
+  if (pthread_attr_getstacksize(&attributes, &size) == 0 && size < bytes &&
+      pthread_attr_setstacksize(&attributes, bytes) == 0)
+    pthread_setattr_default_np(&attributes);
+  pthread_attr_destroy(&attributes);
+}
+
+}  // namespace
+
 ModelSaver::ModelSaver(std::filesystem::path path, const Model& model,
                        std::function<void()> before_write)
-    : path_(std::move(path)),
-      model_(model),
-      before_write_(std::move(before_write)),
-      thread_([this] { serve(); }) {}
+    : path_(std::move(path)), model_(model), before_write_(std::move(before_write)) {
+  set_least_stack_of_threads(size_t{2} << 20);
+  try {
+    thread_ = std::thread([this] { serve(); });
+  } catch (const std::system_error& error) {
+    throw Error(ExitCode::kInternal,
+                "cannot start the thread that saves the model (" + error.code().message() +
+                    "); see 'ulimit -u', and the container's limit on processes");
+  }
+}
 
 ModelSaver::~ModelSaver() {
   {

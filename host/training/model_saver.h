@@ -18,7 +18,8 @@ namespace mnist {
 class ModelSaver {
  public:
   // The model outlives the saver. `before_write` runs on the saver's thread before each file is
-  // written; its error takes the place of the write.
+  // written; its error takes the place of the write. Throws Error when the thread cannot be
+  // created.
   ModelSaver(std::filesystem::path path, const Model& model, std::function<void()> before_write);
   // Writes what is still waiting; an error then is lost: finish() first.
   ~ModelSaver();

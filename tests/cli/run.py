@@ -358,6 +358,12 @@ class Train(Case):
         self.assertEqual(process.returncode, 0)
         self.assertLessEqual(usage.ru_maxrss, 600 * 1024, "KiB")
 
+    def test_small_stacks(self):
+        # HDF5, in the thread that saves the model, needs more than `ulimit -s 512` gives it.
+        size = 512 * 1024
+        self.train("--epochs", "1", preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_STACK, (size, size)))
+
 
 class Resume(Case):
     def straight(self, epochs, arch=DROPOUT, *options):
