@@ -51,8 +51,8 @@ struct BlockOrder {
   }
 };
 
-// Why not OpenMP: GCC's ends the process where it cannot create a thread, spins while it waits (on a
-// busy machine an epoch took twice the processor time), and is opaque to ThreadSanitizer.
+// Why not OpenMP: GCC's ends the process where it cannot create a thread, spins while it waits (on
+// a busy machine an epoch took twice the processor time), and is opaque to ThreadSanitizer.
 class Pool {
  public:
   ~Pool() { stop(); }

@@ -1,5 +1,5 @@
-// The cpu target's ../lanes/thread_tile.cuh: the same sums in the same order, with a row of accumulators
-// as one vector of g++'s, since its loop optimisers leave the plain loops in memory or in scalars.
+// The cpu target's ../lanes/thread_tile.cuh: the same sums in the same order, with a row of
+// accumulators as one vector. In the plain loops g++ would keep them in memory or in scalars.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,5 +1,8 @@
 // The cpu target's ../lanes/warp_float.cuh: the same arithmetic, with the 32 lanes of a warp as
 // vectors of the processor's, held and worked on by the warp's first thread.
+//
+// Why not Highway: all that it would replace here is two intrinsics. On a processor without FMA
+// (one before x86-64-v3) every lane of a multiply-add is a library call.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -57,7 +60,7 @@ struct WarpBool {
   warp_detail::Ints piece[warp_detail::kPieces];  // all ones or zero
 };
 
-// The more, the less is loaded for each.
+// Accumulators of a warp (tuning): more of them amortise the loads.
 inline constexpr int kWarpSums = 24;
 
 inline bool warp_works() {
