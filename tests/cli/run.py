@@ -68,6 +68,11 @@ def write_blocks(directory):
             struct.pack(">II", 0x801, count) + labels)
 
 
+def blacken_test_images(directory):
+    path = pathlib.Path(directory, "t10k-images-idx3-ubyte")
+    path.write_bytes(path.read_bytes()[:16] + bytes(path.stat().st_size - 16))
+
+
 def pgm(pixels):
     return b"P5\n28 28\n255\n" + bytes(pixels)
 
@@ -103,6 +108,13 @@ class Case(unittest.TestCase):
     def resume(self, epochs, *arguments, code=0):
         return self.run_cli("train", "--resume", "mnist.h5", "--epochs", epochs, "--data-dir", BLOCKS,
                             "--device", "cpu", *arguments, code=code)
+
+    def train_to_overflow(self):
+        """A finite mnist.h5 that overflows on all images but the black ones that validate it."""
+        shutil.copytree(BLOCKS, self.dir / "black")
+        blacken_test_images(self.dir / "black")
+        self.train("--epochs", "1", "--limit", "64", "--learning-rate", "1e38", "--data-dir",
+                   "black")
 
     def error(self, *arguments, code, contains, **options):
         """The last line of standard error is one clear message."""
@@ -770,6 +782,13 @@ class Evaluate(Case):
             self.assertEqual(found["samples"], samples)
             self.assertEqual(sum(map(sum, found["confusion"])), samples)
 
+    def test_a_loss_that_is_no_number(self):
+        self.train_to_overflow()
+        for arguments in ([], ["--json"], ["--limit", 1]):
+            self.error("evaluate", "--dataset", "idx", "--data-dir", BLOCKS, "--device", "cpu",
+                       *arguments, code=70,
+                       contains="the loss of mnist.h5 on .* is infinite or NaN: .*--learning-rate")
+
 
 class Predict(Case):
     def setUp(self):
@@ -803,6 +822,17 @@ class Predict(Case):
         self.assertEqual(len(done.stdout.splitlines()), 1)
         done = self.run_cli("predict", "gone.png", "--json", code=66)
         self.assertEqual(json.loads(done.stdout), [])
+
+    def test_probabilities_that_are_no_numbers(self):
+        self.train_to_overflow()  # black images alone are still finite
+        self.path("bright.pgm").write_bytes(pgm([200] * 784))
+        for json_flag in ([], ["--json"]):
+            done = self.run_cli("predict", "bright.pgm", "blank.pgm", "--device", "cpu", *json_flag,
+                                code=70)
+            self.assertRegex(done.stderr, "cuda-mnist: bright.pgm: .* are NaN: .*--learning-rate")
+            self.assertNotIn("nan", done.stdout)
+            self.assertNotIn("null", done.stdout)
+        self.assertEqual([item["file"] for item in json.loads(done.stdout)], ["blank.pgm"])
 
     def test_full_stdout(self):
         with open("/dev/full", "w") as full:

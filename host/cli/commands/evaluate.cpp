@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -105,9 +106,16 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
   engine->set_validation_set(
       {.images = data.test.images.data(), .labels = data.test.labels.data(), .count = count});
   const Metrics metrics = engine->evaluate();
+  const auto loss = static_cast<double>(static_cast<float>(metrics.loss()));
+  if (!std::isfinite(loss)) {
+    throw Error(ExitCode::kInternal,
+                fmt::format("the loss of {} on {} test images of {} is infinite or NaN: with its "
+                            "weights the network overflows. Train it again with a smaller "
+                            "--learning-rate.",
+                            path, grouped(metrics.samples), data.name));
+  }
   const Confusion confusion = confusion_matrix(*engine, data.test, count);
   const auto scores = class_scores(confusion);
-  const auto loss = static_cast<double>(static_cast<float>(metrics.loss()));
   const auto accuracy = static_cast<double>(static_cast<float>(metrics.accuracy()));
 
   if (json) {

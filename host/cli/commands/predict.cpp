@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <span>
 #include <string>
@@ -61,6 +62,14 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
   Json list = Json::array();
   for (size_t i = 0; i < readable.size(); ++i) {
     const std::span<const float> row = std::span(probabilities).subspan(i * kClasses, kClasses);
+    if (!std::all_of(row.begin(), row.end(), [](float p) { return std::isfinite(p); })) {
+      message(
+          fmt::format("cuda-mnist: {}: the probabilities are NaN: with the weights of {} the "
+                      "network overflows. Train it again with a smaller --learning-rate.",
+                      readable[i], model));
+      worst = std::max(worst, ExitCode::kInternal);
+      continue;
+    }
     const auto digit = std::max_element(row.begin(), row.end()) - row.begin();
     if (json) {
       list.push_back({{"file", readable[i]}, {"digit", digit}, {"probabilities", row}});
