@@ -73,15 +73,19 @@ std::string report(const std::vector<T>& actual, const std::vector<Expected>& ex
 
 inline constexpr double kFloatEpsilon = std::numeric_limits<float>::epsilon();
 
-// |actual - value| <= 4 sqrt(length) eps magnitude + 4 eps |value|: what float32 may lose in a sum
-// of that length, whatever its order.
+// 4 sqrt(length) eps magnitude + 4 eps |value|: what float32 may lose in a sum of that length,
+// whatever its order.
+inline double rounding_error(const reference::Sums& sums, size_t i) {
+  return 4 * kFloatEpsilon *
+         (std::sqrt(sums.length) * sums.magnitude[i] + std::fabs(sums.value[i]));
+}
+
+// |actual - value| <= rounding_error.
 template <typename T>
 std::string difference(const std::vector<T>& actual, const reference::Sums& expected,
                        const Extents& extents) {
   return detail::report(actual, expected.value, extents, [&](size_t i) {
-    return 4 * kFloatEpsilon *
-               (std::sqrt(expected.length) * expected.magnitude[i] + std::fabs(expected.value[i])) +
-           double(std::numeric_limits<float>::min());
+    return rounding_error(expected, i) + double(std::numeric_limits<float>::min());
   });
 }
 

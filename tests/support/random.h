@@ -18,6 +18,13 @@ class Random {
   explicit Random(uint64_t number = 0) : state_((uint64_t(Catch::rngSeed()) << 20) + number) {}
 #endif
 
+  // Reproducible by its own seed alone.
+  static Random seeded(uint64_t seed) {
+    Random random;
+    random.state_ = seed;
+    return random;
+  }
+
   uint64_t next() {
     uint64_t z = state_ += 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;

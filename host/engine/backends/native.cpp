@@ -19,7 +19,8 @@ struct CroppedSizes {
   int in_h, in_w, out_h, out_w;
 };
 
-// What each layer has to compute, from the last one back to the first.
+// What each layer has to compute, from the last one back to the first. The images are there anyway,
+// and a dropout is computed whole: its mask counts the elements of its whole input.
 std::vector<CroppedSizes> needed_sizes(const Model& model) {
   std::vector<CroppedSizes> sizes(model.layers.size());
   for (size_t i = model.layers.size(); i-- > 0;) {
@@ -31,7 +32,7 @@ std::vector<CroppedSizes> needed_sizes(const Model& model) {
     e.in_h = layer.input.h;
     e.in_w = layer.input.w;
     const bool windows = layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kMaxPool2D;
-    if (!windows || i == 0) continue;  // the images are there anyway
+    if (!windows || i == 0 || model.layers[i - 1].kind == LayerKind::kDropout) continue;
     e.in_h = std::min(e.in_h, (e.out_h - 1) * layer.stride_h - layer.pad_h + layer.window_h);
     e.in_w = std::min(e.in_w, (e.out_w - 1) * layer.stride_w - layer.pad_w + layer.window_w);
   }
