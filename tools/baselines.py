@@ -4,18 +4,18 @@
     tools/baselines.py [--device cpu|cuda] [--threads N] [--repeat N] [--tf32] [--json]
     tools/baselines.py --ratio build/cuda-mnist [--rounds N] [--threads N] [--json]
 
-The recipe: conv 32 3x3, pool 2, conv 64 3x3, pool 2, dense 128, dense 10; batch 128; cross-entropy from
-logits; Adam with learning rate 1e-3 and epsilon 1e-7; random images, already on the device. FP32 without
-TF32 unless --tf32. Ways of running the step: PyTorch eager (NCHW and channels_last) and, on a GPU, as one
-CUDA graph with capturable fused Adam; JAX (NHWC) as one jitted function. On a GPU also an epoch's 468 full
-batches out of a data set on the GPU, in JAX as one lax.scan (left out on a processor, where XLA runs it far
-slower than single steps); and each of PyTorch's operations at the shapes of
-`cuda-mnist bench`, as a CUDA graph of launches over several sets of buffers. A framework that is not
-installed is reported as that.
+The recipe: conv 32 3x3, pool 2, conv 64 3x3, pool 2, dense 128, dense 10; batch 128; cross-entropy
+from logits; Adam with learning rate 1e-3 and epsilon 1e-7; random images, already on the device.
+FP32 without TF32 unless --tf32. Ways of running the step: PyTorch eager (NCHW and channels_last)
+and, on a GPU, as one CUDA graph with capturable fused Adam; JAX (NHWC) as one jitted function. On a
+GPU also an epoch's 468 full batches out of a data set on the GPU, in JAX as one lax.scan (left out
+on a processor, where XLA runs it far slower than single steps); and each of PyTorch's operations at
+the shapes of `cuda-mnist bench`, as a CUDA graph of launches over several sets of buffers. A
+framework that is not installed is reported as that.
 
---ratio runs PyTorch's step on the processor and PROGRAM's by turns, each in a process of its own so that
-neither sees the other's threads, and prints medians, minima and their ratios. Of PyTorch's ways the faster
-one of the round counts.
+--ratio runs PyTorch's step on the processor and PROGRAM's by turns, each in a process of its own so
+that neither sees the other's threads, and prints medians, minima and their ratios. Of PyTorch's
+ways the faster one of the round counts.
 """
 import argparse
 import json
@@ -39,7 +39,7 @@ def result(name, seconds, launches, **more):
 
 
 def repeats_of(run, finish, count, least):
-    """Times `count` repeats of run() after a warm-up; a repeat calls it often enough to last `least`."""
+    """Times `count` repeats of run() after a warm-up; a repeat calls it until it lasts `least`."""
     for _ in range(3):
         run()
     finish()
@@ -133,7 +133,8 @@ class Torch:
             yield self.step_row(way, run)
 
     def step_row(self, way, run):
-        seconds, launches = repeats_of(run, self.finish, self.options.repeat, 0.02 if self.gpu else 0)
+        least = 0.02 if self.gpu else 0
+        seconds, launches = repeats_of(run, self.finish, self.options.repeat, least)
         return with_rate(result("step", seconds, launches, way=way, **self.common))
 
     def epochs(self):
@@ -194,7 +195,7 @@ class Torch:
 
 
 def operation_table(torch, device):
-    """(our launcher's name, the layer's shape, prepare() -> a call) for the default model, batch 128.
+    """(our launcher's name, the layer's shape, prepare() -> a call); default model, batch 128.
 
     As ours, the gradients by filters include those by the biases."""
     F = torch.nn.functional
@@ -230,7 +231,7 @@ def operation_table(torch, device):
         yield "conv2d_backward_filter", shape, backward([False, True, True])
 
     def conv_pool(n, size, c, k, passes):
-        """Convolution, ReLU and 2x2 pooling together, as cuda-mnist fuses them; then all the way back."""
+        """Convolution, ReLU and 2x2 pooling, as cuda-mnist fuses them; then the backward pass."""
         shape = f"{n}x{size}x{size}x{c} 3x3x{k}"
 
         def operands():
@@ -497,7 +498,7 @@ def print_report(report):
 
 
 def ratio(options):
-    """Pairs of runs, each in a process of its own, so that a slow moment of the machine hits both."""
+    """Pairs of runs, each in its own process, so that a slow moment of the machine hits both."""
     here = str(pathlib.Path(__file__).resolve())
     threads = ["--threads", str(options.threads)] if options.threads else []
     commands = {
@@ -508,8 +509,8 @@ def ratio(options):
     runs = {name: [] for name in commands}
     load = os.getloadavg()[0]
     if load > 0.5:
-        print(f"the machine is not idle (load {load:.1f}): that distorts both, PyTorch more, whose threads "
-              "wait for each other at every operation", file=sys.stderr)
+        print(f"the machine is not idle (load {load:.1f}): that distorts both, PyTorch more, whose "
+              "threads wait for each other at every operation", file=sys.stderr)
     for number in range(options.rounds):
         for name, command in commands.items():
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -523,8 +524,8 @@ def ratio(options):
             else:
                 runs[name].append(found["step"])
         ours, theirs = runs["cuda-mnist"][-1], runs["torch"][-1]
-        print(f"round {number + 1}: PyTorch ({theirs['way']}) {theirs['median_us']:.0f} us, at least "
-              f"{theirs['min_us']:.0f}; cuda-mnist {ours['median_us']:.0f} us, at least "
+        print(f"round {number + 1}: PyTorch ({theirs['way']}) {theirs['median_us']:.0f} us, at "
+              f"least {theirs['min_us']:.0f}; cuda-mnist {ours['median_us']:.0f} us, at least "
               f"{ours['min_us']:.0f}; ratio {ours['median_us'] / theirs['median_us']:.2f}",
               file=sys.stderr)
     median = {name: statistics.median(row["median_us"] for row in rows)
@@ -546,8 +547,9 @@ def ratio(options):
         print(f"{report['device']}, a training step, medians: PyTorch {median['torch']:.0f} us, "
               f"cuda-mnist {median['cuda-mnist']:.0f} us; ratio {report['ratio']:.2f} (median of "
               f"{options.rounds} pairs, {min(pairs):.2f} to {max(pairs):.2f})")
-        print(f"minima, which other work on the machine disturbs least: PyTorch {least['torch']:.0f} us, "
-              f"cuda-mnist {least['cuda-mnist']:.0f} us; ratio {report['ratio_of_minima']:.2f}")
+        print("minima, which other work on the machine disturbs least: "
+              f"PyTorch {least['torch']:.0f} us, cuda-mnist {least['cuda-mnist']:.0f} us; "
+              f"ratio {report['ratio_of_minima']:.2f}")
 
 
 def main():
@@ -559,7 +561,8 @@ def main():
     parser.add_argument("--frameworks", nargs="+", choices=["torch", "jax"],
                         default=["torch", "jax"])
     parser.add_argument("--steps-only", action="store_true", help="no epochs, no single operations")
-    parser.add_argument("--ratio", metavar="PROGRAM", help="compare cuda-mnist's step on the processor")
+    parser.add_argument("--ratio", metavar="PROGRAM",
+                        help="compare cuda-mnist's step on the processor")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of --ratio")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()

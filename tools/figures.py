@@ -3,9 +3,9 @@
 
     tools/figures.py [--seeds 1 2 3] [--epochs 20] [--device cpu] [--data-dir DIR]
 
-Trains the default recipe once per seed and reads accuracy after 1, 5 and the last epoch, seconds per
-epoch and peak host memory; then trains on synthetic digits alone and tests on the real ones. Writes
-build/figures/table.md (also printed) and figures.json, with the command of each run. Needs
+Trains the default recipe once per seed and reads accuracy after 1, 5 and the last epoch, seconds
+per epoch and peak host memory; then trains on synthetic digits alone and tests on the real ones.
+Writes build/figures/table.md (also printed) and figures.json, with the command of each run. Needs
 build/cuda-mnist, and hours on a machine without a GPU.
 """
 import argparse
@@ -52,14 +52,17 @@ def main():
 
     runs = []
     for seed in options.seeds:
-        lines, memory, command = run("train", "--epochs", options.epochs, "--seed", seed, *device, *data)
+        lines, memory, command = run("train", "--epochs", options.epochs, "--seed", seed, *device,
+                                     *data)
         runs.append({"command": command, "seed": seed, "peak_memory_mb": memory,
-                     "epochs": [line for line in lines if "epoch" in line and "val_accuracy" in line],
+                     "epochs": [line for line in lines
+                                if "epoch" in line and "val_accuracy" in line],
                      "summary": lines[-1]})
 
     seed = options.seeds[0]
-    _, _, train_command = run("train", "--dataset", "synthetic", "--epochs", options.synthetic_epochs,
-                              "--seed", seed, "--out", "synthetic.h5", "--log", "synthetic.csv", *device)
+    _, _, train_command = run("train", "--dataset", "synthetic", "--epochs",
+                              options.synthetic_epochs, "--seed", seed, "--out", "synthetic.h5",
+                              "--log", "synthetic.csv", *device)
     result, _, evaluate_command = run("evaluate", "--model", "synthetic.h5", "--dataset", "mnist",
                                       *device, *data)
     synthetic = {"command": f"{train_command} && {evaluate_command}", "evaluate": result[0]}
@@ -74,11 +77,13 @@ def main():
     seconds = [statistics.median(e["seconds"] for e in r["epochs"]) for r in runs]
     rows.append(("one epoch with validation, median", spread(seconds, 1) + " s"))
     rows.append(("peak host memory", spread([r["peak_memory_mb"] for r in runs], 0) + " MB"))
-    rows.append((f"trained on synthetic digits alone ({options.synthetic_epochs} epochs, seed {seed}), "
-                 "accuracy on the real test set", spread([result[0]["accuracy"]], 2, 100) + " %"))
+    rows.append((f"trained on synthetic digits alone ({options.synthetic_epochs} epochs, "
+                 f"seed {seed}), accuracy on the real test set",
+                 spread([result[0]["accuracy"]], 2, 100) + " %"))
     table = "\n".join(["| figure | measured |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
     (OUT / "table.md").write_text(table + "\n")
-    (OUT / "figures.json").write_text(json.dumps({"runs": runs, "synthetic": synthetic}, indent=1) + "\n")
+    results = {"runs": runs, "synthetic": synthetic}
+    (OUT / "figures.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table)
 
 

@@ -1,28 +1,31 @@
 #!/bin/bash
 # Checks and measures cuda-mnist on this machine's NVIDIA GPU, with or without a network, and writes
 # everything into one JSON file: GPU, driver, date, commit, and every stage with its exit status and
-# seconds. What failed, took too long or could not run is in there as such. The complete logs lie beside
-# it in NAME.logs.tar.gz, to look into; they are not meant to be committed.
+# seconds. What failed, took too long or could not run is in there as such. The complete logs are
+# beside it in NAME.logs.tar.gz, to look into; they are not meant to be committed.
 #
-#   tools/gpu_check.sh [--bin DIR] [--data-dir DIR] [--out FILE] [--quick | --full] [--python PROGRAM]
-#                      [--seconds N] [--commit TEXT]
+#   tools/gpu_check.sh [--bin DIR] [--data-dir DIR] [--out FILE] [--quick | --full]
+#                      [--python PROGRAM] [--seconds N] [--commit TEXT]
 #
-# --bin DIR     takes cuda-mnist, its module and tests_cuda from there, and libraries they need from DIR/lib;
-#               without it both are built, for this GPU, in build/gpu-check
-# --data-dir    MNIST's files for the 100 epochs; without them the synthetic digits are trained on
+# --bin DIR     takes cuda-mnist, its module and tests_cuda from there, and libraries they need from
+#               DIR/lib; without it both are built, for this GPU, in build/gpu-check
+# --data-dir    MNIST's files for the 100 epochs; without them, it trains on the synthetic digits
 # --out FILE    instead of tools/results/GPU-DATE.json
-# --quick       the sanitizers see only the tests of the kernels, the benchmark repeats less, 10 epochs
+# --quick       the sanitizers see only the tests of the kernels, the benchmark repeats less,
+#               10 epochs
 # --full        the sanitizers see every test but those of `tests-backends`, and every stage has six
 #               times as long
 # --seconds N   stops starting stages then, and shortens the last [540; with --full 3600]
-# --python      the Python that has PyTorch or JAX, for their baselines [python3]; where the libraries of
-#               the cuDNN module are not in the library path, they are taken from its packages nvidia-*
+# --python      the Python that has PyTorch or JAX, for their baselines [python3]; where the
+#               libraries of the cuDNN module are not in the library path, they are taken from its
+#               packages nvidia-*
 # --commit      what to call the sources where there is no git repository
 #
-# Stages, what matters most first: build, tests, train, bench, backends, compare, baselines, memcheck,
-# racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is no cuDNN module, backends,
-# compare and train-cudnn do not run. Exit status 0: no stage failed; 1: some did; 2: usage; 69: no usable
-# GPU; 73, 74: the file cannot be created, or no longer be written; 130, 143: interrupted or terminated.
+# Stages, what matters most first: build, tests, train, bench, backends, compare, baselines,
+# memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is no cuDNN
+# module, backends, compare and train-cudnn do not run. Exit status 0: no stage failed; 1: some did;
+# 2: usage; 69: no usable GPU; 73, 74: the file cannot be created, or no longer be written; 130,
+# 143: interrupted or terminated.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 exec < /dev/null
@@ -74,7 +77,8 @@ logs=${out%.json}.logs.tar.gz
 mkdir -p "$(dirname "$out")" || exit 73
 if [[ -z $commit ]]; then
   commit=$(git -C "$root" rev-parse HEAD 2> /dev/null) || commit=unknown
-  [[ -z $(git -C "$root" status --porcelain -- ':!tools/results' 2> /dev/null) ]] || commit+=" with changes"
+  [[ -z $(git -C "$root" status --porcelain -- ':!tools/results' 2> /dev/null) ]] ||
+    commit+=" with changes"
 fi
 PATH+=:/usr/local/cuda/bin
 if [[ -n $bin ]]; then
@@ -88,7 +92,7 @@ fi
 libraries=${LD_LIBRARY_PATH-} packages=''
 [[ -d $bin/lib && $binaries == given ]] && libraries=$bin/lib${libraries:+:$libraries}
 
-# What is known so far, as JSON; called after each stage, so that a check that is killed leaves it too.
+# What is known so far, as JSON; called after each stage, so that a check that is killed leaves it.
 # Ctrl-C reaches the terminal's whole process group, but must not break off the writing.
 write_results() (
   trap '' INT HUP
@@ -290,7 +294,7 @@ missing() {
   write_results || exit 74
 }
 
-# ours NAME LIMIT PROGRAM ARGUMENT...: a stage of one of our programs, under the tool in $under if any.
+# ours NAME LIMIT PROGRAM ARGUMENT...: a stage of one of our programs, under the tool in $under.
 under=()
 ours() {
   local program=$bin/$3
@@ -348,9 +352,9 @@ else
   missing baselines "no $python"
 fi
 
-# Not the backends' tests: most of their time goes into references on the host, and their kernels may
-# be NVIDIA's. Racecheck and synccheck look at shared memory and barriers; the engine adds none to its
-# kernels'.
+# Not the backends' tests: most of their time goes into references on the host, and their kernels
+# may be NVIDIA's. Racecheck and synccheck look at shared memory and barriers; the engine adds none
+# to its kernels'.
 every='~[backends]' kernels='~[backends]~[engine]~[gradients]'
 [[ $mode == quick ]] && every=$kernels
 [[ $mode == full ]] && kernels=$every

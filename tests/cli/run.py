@@ -3,9 +3,9 @@
 
     python3 tests/cli/run.py BINARY [--data-dir DIR] [-k PATTERN] [-v]
 
-Most of it runs on small models and a few hundred blocky digits that the tests write as IDX files, the
-rest on the built-in synthetic digits; with --data-dir (or CUDA_MNIST_DATA_DIR) the real MNIST is
-trained on and evaluated too. Each test has a directory of its own, and the processor as device.
+Most of it runs on small models and a few hundred blocky digits that the tests write as IDX files,
+the rest on the built-in synthetic digits; with --data-dir (or CUDA_MNIST_DATA_DIR) the real MNIST
+is trained on and evaluated too. Each test has a directory of its own, and the processor as device.
 """
 import argparse
 import csv
@@ -106,8 +106,8 @@ class Case(unittest.TestCase):
         return self.run_cli("train", "--arch", arch, *recipe(), *arguments, code=code, **options)
 
     def resume(self, epochs, *arguments, code=0):
-        return self.run_cli("train", "--resume", "mnist.h5", "--epochs", epochs, "--data-dir", BLOCKS,
-                            "--device", "cpu", *arguments, code=code)
+        return self.run_cli("train", "--resume", "mnist.h5", "--epochs", epochs, "--data-dir",
+                            BLOCKS, "--device", "cpu", *arguments, code=code)
 
     def train_to_overflow(self):
         """A finite mnist.h5 that overflows on all images but the black ones that validate it."""
@@ -446,7 +446,8 @@ class Resume(Case):
                               ("--arch", "flatten,dense:10")]:
             with self.subTest(option=option):
                 self.error(*resume, option, value, code=2, contains=f"{option} .*contradicts")
-        self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2, contains="1 epoch already")
+        self.error("train", "--resume", "mnist.h5", "--epochs", "1", code=2,
+                   contains="1 epoch already")
         # The same values are welcome.
         self.run_cli(*resume, "--seed", "1", "--batch-size", "64", "--learning-rate", "1e-3",
                      "--shuffle", "on", "--limit", "500", "--dataset", "idx", "--arch", TINY)
@@ -637,7 +638,8 @@ class Terminal(Case):
         fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
             [BINARY, "train", "--arch", TINY, "--dataset", "synthetic", "--limit", "20000",
-             "--device", "cpu", "--epochs", "2", *arguments], cwd=self.dir, env={**self.environment, **environment},
+             "--device", "cpu", "--epochs", "2", *arguments], cwd=self.dir,
+            env={**self.environment, **environment},
             stdout=subprocess.DEVNULL, stderr=secondary)
         os.close(secondary)
         text = b""
@@ -950,7 +952,8 @@ class Compare(Case):
             self.assertEqual(row["shape"], "128x128 dense:10:linear")
 
     def check(self, row):
-        self.assertEqual(list(row), ["name", "shape", "native_us", "cudnn_us", "ratio", "floor_share"])
+        self.assertEqual(list(row), ["name", "shape", "native_us", "cudnn_us", "ratio",
+                                     "floor_share"])
         self.assertTrue(math.isfinite(row["native_us"]) and row["native_us"] > 0, row)
         self.assertEqual([row[key] for key in ("cudnn_us", "ratio", "floor_share")], [None] * 3)
 
@@ -1003,7 +1006,8 @@ class Compare(Case):
 
     def test_check_backends_without_gpu(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
-        self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU|NVIDIA)", env=env)
+        self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU|NVIDIA)",
+                   env=env)
         self.error("check-backends", "--json", code=69, contains="check-backends: ", env=env)
 
 
@@ -1062,7 +1066,8 @@ class RealMnist(Case):
         for i in range(20):
             names.append(f"{i}.pgm")
             self.path(names[-1]).write_bytes(pgm(images[16 + 784 * i:16 + 784 * (i + 1)]))
-        predictions = json.loads(self.run_cli("predict", *names, "--json", "--device", "cpu").stdout)
+        predictions = json.loads(self.run_cli("predict", *names, "--json", "--device",
+                                              "cpu").stdout)
         right = sum(item["digit"] == labels[8 + i] for i, item in enumerate(predictions))
         self.assertGreaterEqual(right, 17)
 

@@ -45,8 +45,8 @@ class Trajectory(common.Case):
 
     def test_two_epochs(self):
         inputs, targets = self.data.train(5000)
-        history = self.model.fit(inputs, targets, batch_size=128, epochs=2, shuffle=False, verbose=0,
-                                 validation_data=self.data.test(None)).history
+        history = self.model.fit(inputs, targets, batch_size=128, epochs=2, shuffle=False,
+                                 verbose=0, validation_data=self.data.test(None)).history
         self.ours("--limit", 5000, "--epochs", 2)
         with open(self.dir / "ours.csv", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -48,7 +48,7 @@ def make_digits(directory):
 
 
 class Data:
-    """A training and test set as Keras takes them, and the options that give them to the program."""
+    """A training and test set as Keras takes them, and the program's options for them."""
 
     def __init__(self, directory, dataset):
         self.train_images, self.train_labels, self.test_images, self.test_labels = (

@@ -4,8 +4,8 @@
     tools/lab/barrier_check.py [--only TEXT] [--jobs N]
 
 In a copy of the sources (build/barrier-check), removes each __syncthreads(), __syncwarp() and
-__threadfence() of kernels/*.cu and *.cuh in turn, builds tests_cpu_lanes (each lane of a warp runs by
-itself, as on a GPU), and runs it until a test fails.
+__threadfence() of kernels/*.cu and *.cuh in turn, builds tests_cpu_lanes (each lane of a warp runs
+by itself, as on a GPU), and runs it until a test fails.
 Prints one line for each: where it stands, and which test misses it.
 A fence orders memory between blocks that run at the same time on different multiprocessors; the cpu
 target's memory is coherent, and no test there can miss one. Those are listed, not tried.

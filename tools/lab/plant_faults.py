@@ -49,7 +49,8 @@ FAULTS = [
      "cudnnSetTensor4dDescriptor(tensor.get(), CUDNN_TENSOR_NHWC",
      "cudnnSetTensor4dDescriptor(tensor.get(), CUDNN_TENSOR_NCHW"),
     ("filters NCHW instead of NHWC", CUDNN + "descriptors.h",
-     "CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k, c, r, s", "CUDNN_DATA_FLOAT, CUDNN_TENSOR_NCHW, k, c, r, s"),
+     "CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k, c, r, s",
+     "CUDNN_DATA_FLOAT, CUDNN_TENSOR_NCHW, k, c, r, s"),
     ("height and width of tensors exchanged", CUDNN + "descriptors.h",
      "CUDNN_DATA_FLOAT, n, c, h, w));", "CUDNN_DATA_FLOAT, n, c, w, h));"),
     ("height and width of filters exchanged", CUDNN + "descriptors.h",
@@ -204,7 +205,8 @@ def symptom(process):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", default=[""], help="faults whose name holds one of these")
+    parser.add_argument("--only", nargs="+", default=[""],
+                        help="faults whose name holds one of these")
     parser.add_argument("--list", action="store_true", help="names alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
