@@ -33,7 +33,7 @@ void start_libcurl() {
 std::string url_part(CURLU* url, CURLUPart part) {
   char* text = nullptr;
   if (curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
-  const std::string copy = text;
+  std::string copy = text;
   curl_free(text);
   return copy;
 }

@@ -259,10 +259,10 @@ void fit(std::vector<Segment>& segments, double radius, double edge) {
   const double scale =
       (kBox - 2 * radius - (edge - 1)) / std::max({right - left, bottom - top, 1e-3});
   for (Segment& s : segments) {
-    s.x0 = kBox / 2 + scale * (s.x0 - (left + right) / 2);
-    s.x1 = kBox / 2 + scale * (s.x1 - (left + right) / 2);
-    s.y0 = kBox / 2 + scale * (s.y0 - (top + bottom) / 2);
-    s.y1 = kBox / 2 + scale * (s.y1 - (top + bottom) / 2);
+    s.x0 = kBox / 2.0 + scale * (s.x0 - (left + right) / 2);
+    s.x1 = kBox / 2.0 + scale * (s.x1 - (left + right) / 2);
+    s.y0 = kBox / 2.0 + scale * (s.y0 - (top + bottom) / 2);
+    s.y1 = kBox / 2.0 + scale * (s.y1 - (top + bottom) / 2);
     s.radius *= radius;
   }
 }

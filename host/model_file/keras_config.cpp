@@ -94,7 +94,7 @@ Json layer_config(const Layer& layer) {
 // No layer may have the name of the input.
 std::string input_name(const Model& model) {
   for (int number = 1;; ++number) {
-    const std::string name = "input_" + std::to_string(number);
+    std::string name = "input_" + std::to_string(number);
     const auto same = [&](const Layer& layer) { return layer.name == name; };
     if (std::none_of(model.layers.begin(), model.layers.end(), same)) return name;
   }
@@ -360,7 +360,7 @@ Json parse_json(const std::string& text) {
     if (depth > kMaxJsonDepth) fail("model_config is nested too deeply");
     return true;
   };
-  const Json json = Json::parse(text, limit, false);
+  Json json = Json::parse(text, limit, false);
   if (json.is_discarded()) fail("model_config is no JSON text");
   return json;
 }
