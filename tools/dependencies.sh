@@ -1,15 +1,20 @@
 #!/bin/bash
-# Installs the Debian packages that the build needs; with the argument "test", the tests' too.
-# Where all are there, it does nothing and needs no network. The CUDA Toolkit is never installed:
-# the build uses nvcc if it finds one. Exit 69: something is missing and cannot be installed.
+# Installs the Debian packages that the build needs; with the argument "test", the tests' too; with
+# "lint", all those and what tools/lint.sh runs. Where all are there, it does nothing and needs no
+# network. The CUDA Toolkit is never installed: the build uses nvcc if it finds one. Exit 69:
+# something is missing and cannot be installed.
 set -euo pipefail
 
 packages=(
   build-essential ca-certificates cmake ninja-build
   libboost-context-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
   libjpeg62-turbo-dev libpng-dev libssl-dev nlohmann-json3-dev zlib1g-dev)
-if [[ ${1-} == test ]]; then
-  packages+=(catch2 dataset-fashion-mnist python3 python3-h5py python3-numpy python3-pil python3-venv)
+if [[ ${1-} == test || ${1-} == lint ]]; then
+  packages+=(
+    catch2 dataset-fashion-mnist python3 python3-h5py python3-numpy python3-pil python3-venv)
+fi
+if [[ ${1-} == lint ]]; then
+  packages+=(clang-format-14 clang-tidy-14 git pycodestyle pyflakes3 shellcheck)
 fi
 
 if ! command -v apt-get > /dev/null; then
@@ -17,7 +22,8 @@ if ! command -v apt-get > /dev/null; then
   exit 0
 fi
 
-installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2> /dev/null || true)
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2> /dev/null ||
+  true)
 missing=()
 for package in "${packages[@]}"; do
   grep -qx "installed $package" <<< "$installed" || missing+=("$package")

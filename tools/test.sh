@@ -4,7 +4,8 @@
 #
 #   tools/test.sh [--quick] [--only STAGE]
 #
-# Stages: build     both targets where there is nvcc (CUDA_MNIST_ARCHS="75;90" overrides the list)
+# Stages: lint      tools/lint.sh over all files (with --quick, over changed ones), and its tests
+#         build     both targets where there is nvcc (CUDA_MNIST_ARCHS="75;90" overrides the list)
 #         unit      C++ tests on the cpu target
 #         gpu       the same tests on the GPU, where nvidia-smi lists one
 #         cli       the program end to end, and where its shared libraries come from
@@ -27,7 +28,7 @@ while (($#)); do
   esac
   shift
 done
-if [[ ! " build unit gpu cli nvtx keras sanitize " == *" ${only:-build} "* ]]; then
+if [[ ! " lint build unit gpu cli nvtx keras sanitize " == *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
 fi
@@ -49,6 +50,7 @@ stage() {
   status=${PIPESTATUS[0]}
   read -r good bad < <(awk '
     / tests failed out of /        { bad += $4; good += $NF - $4 }
+    /^lint: [0-9]+ passed, /       { good += $2; bad += $4 }
     /^All tests passed \(/         { good += $(NF - 2) }
     /^test cases: /                { if (match($0, /[0-9]+ passed/)) good += substr($0, RSTART)
                                      if (match($0, /[0-9]+ failed/)) bad += substr($0, RSTART) }
@@ -83,6 +85,16 @@ build() {
   tools/dependencies.sh test && make_all release build "$archs"
 }
 
+lint() {
+  local status=0 scope=--all
+  [[ $quick == yes ]] && scope=''
+  tools/dependencies.sh lint || return "$cannot_run"
+  tools/lint.sh ${scope:+"$scope"} || status=$?
+  ((status == cannot_run)) && return "$status"
+  /usr/bin/python3 tests/lint/run.py || status=1
+  return "$status"
+}
+
 run_ctest() { ctest --test-dir "$1" -j "$jobs" --no-tests=error --timeout 900 --output-on-failure; }
 
 gpu() {
@@ -105,7 +117,7 @@ nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder
 keras() {
   local packages=(keras==3.15.1 jax==0.10.2 h5py==3.16.0 numpy==2.4.6) python=build/venv/bin/python
   if [[ "${packages[*]}" != "$(cat build/venv/installed 2> /dev/null)" ]]; then
-    if ! { /usr/bin/python3 -m venv build/venv && "$python" -m pip install -q "${packages[@]}"; }; then
+    if ! /usr/bin/python3 -m venv build/venv || ! "$python" -m pip install -q "${packages[@]}"; then
       echo "pip could not install ${packages[*]}; is there a network?"
       return "$cannot_run"
     fi
@@ -129,7 +141,8 @@ if command -v ccache > /dev/null; then
   export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
 fi
 
-if stage build build; then
+[[ $only != lint ]] || stage lint lint
+if [[ $only != lint ]] && stage build build; then
   stage unit run_ctest build
   if nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
     stage gpu gpu

@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy, with the checks of .clang-tidy.
+
+    tools/lint/tidy.py BUILD_DIRECTORY [FILE...]
+
+Without files: on every C++ source that the build compiles, and on what these include. A header that
+is named is checked by itself.
+"""
+import sys
+
+import units
+
+
+def main(build, files):
+    sources = [name for name in units.commands(build) if name.endswith(".cpp")]
+    chosen = [name for name in files or sources if name in sources or name.endswith(".h")]
+    tidy = ["clang-tidy-14", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
+    return units.run(build, {name: [*tidy, name] for name in chosen}, ".clang-tidy")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
