@@ -3,13 +3,26 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "host/error.h"
 #include "host/model_file/model_file.h"
 
 namespace mnist::model_file {
+
+// The file is to blame; the message needs no path yet.
+[[noreturn]] inline void fail(const std::string& message) {
+  throw Error(ExitCode::kBadInput, message);
+}
+
+// Where a tensor is stored below its root: <layer>/<parameter>.
+inline std::string path_of(const Model& model, const Parameter& parameter) {
+  return model.layers[size_t(parameter.layer)].name + "/" + parameter.name;
+}
 
 // Root attributes that mark a file of ours. Both are there, or neither.
 inline constexpr char kFormat[] = "cuda_mnist_format";
@@ -17,7 +30,7 @@ inline constexpr char kFormatVersion[] = "1";
 inline constexpr char kDigest[] = "cuda_mnist_sha256";
 
 inline constexpr char kState[] = "cuda_mnist_state";  // group: RunState
-inline constexpr char kArch[] = "arch";  // its attribute: arch_string(), for the reader's eye
+inline constexpr char kArch[] = "arch";               // its attribute: arch_string()
 
 // Root attributes that Keras reads or shows.
 struct Texts {
@@ -25,7 +38,7 @@ struct Texts {
 };
 
 // Calls f(name, field) for each scalar of a RunState that is an attribute of its group.
-template <class State, class F>
+template <typename State, typename F>
 void for_each_attribute(State& state, const F& f) {
   f("seed", state.seed);
   f("epoch", state.epoch);
@@ -43,7 +56,7 @@ void for_each_attribute(State& state, const F& f) {
 }
 
 // Those that are datasets, since people read them from Python.
-template <class State, class F>
+template <typename State, typename F>
 void for_each_scalar_dataset(State& state, const F& f) {
   f("iteration", state.iteration);
   f("learning_rate", state.learning_rate);
@@ -58,7 +71,7 @@ std::string digest(const Texts& texts, const Model& model, std::span<const float
 std::vector<std::byte> build_image(const Model& model, const std::vector<float>& weights,
                                    const RunState* state);
 
-// What an HDF5 file holds, not yet believed. Weights and moments are in arena layout.
+// What an HDF5 file holds, unvalidated. Weights and moments are in arena layout.
 struct Contents {
   Texts texts;
   std::string format, digest;  // empty: not there
@@ -71,7 +84,18 @@ struct Contents {
 // Throws Error whose text says what is wrong.
 Contents parse_image(std::span<const std::byte> image);
 
-// Believes the contents after checking sizes, values and digest. Throws Error(kBadInput).
-ModelFile accept(Contents contents);
+// The parser, or the library below it, could make nothing of the file.
+struct Damaged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// parse_image() in a child process. Throws Error(kBadInput), Damaged.
+Contents parse_in_sandbox(std::span<const std::byte> image);
+
+// Checks sizes, values and digest. Throws Error(kBadInput).
+ModelFile validate(Contents contents);
+
+// Text from a file that is shown to the user: no line breaks, no terminal commands.
+std::string printable(std::string text, size_t longest);
 
 }  // namespace mnist::model_file

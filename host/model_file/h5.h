@@ -3,8 +3,10 @@
 
 #include <hdf5.h>
 
+#include <cstddef>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "host/error.h"
 
@@ -44,6 +46,16 @@ inline Id property_list(hid_t list_class) {
 inline void quiet() {
   check(H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0, "silence its messages");
   check(H5PLset_loading_state(0) >= 0, "switch plugins off");
+}
+
+// The bytes of an open file.
+inline std::vector<std::byte> image_of(hid_t file) {
+  check(H5Fflush(file, H5F_SCOPE_LOCAL) >= 0, "complete a file in memory");
+  const ssize_t size = H5Fget_file_image(file, nullptr, 0);
+  check(size > 0, "tell the size of a file in memory");
+  std::vector<std::byte> image(size_t(size), std::byte{0});
+  check(H5Fget_file_image(file, image.data(), image.size()) == size, "copy a file in memory");
+  return image;
 }
 
 }  // namespace mnist::h5

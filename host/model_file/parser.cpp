@@ -1,6 +1,8 @@
 // Reads the HDF5 file of any Keras 2 or 3: strings of every kind, list attributes split into parts,
 // weights matched by order, as Keras does. It follows hard links only, and opens nothing that could
 // lead outside the file: no soft or external links, external storage, virtual datasets or plugins.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <climits>
 #include <cstring>
@@ -19,10 +21,6 @@ constexpr size_t kMaxTextBytes = size_t(1) << 20;
 constexpr size_t kMaxPathBytes = 1024;
 constexpr hssize_t kMaxListItems = 10'000;
 constexpr size_t kMaxInflation = 1100;  // deflate's best is 1032
-
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ExitCode::kBadInput, message);
-}
 
 // ---- objects ------------------------------------------------------------------------------------
 
@@ -53,13 +51,14 @@ Id open_path(hid_t group, const std::string& path, H5I_type_t type) {
   size_t begin = 0, end = path.find('/');
   Id object = open_child(group, path.substr(0, end), path);
   while (end != path.npos) {
-    if (H5Iget_type(object) != H5I_GROUP) fail(quoted(path) + " leads through what is no group");
+    if (H5Iget_type(object) != H5I_GROUP)
+      fail(quoted(path) + " goes through something that is not a group");
     begin = end + 1;
     end = path.find('/', begin);
     object = open_child(object, path.substr(begin, end - begin), path);
   }
   if (H5Iget_type(object) != type)
-    fail(quoted(path) + " is no " + (type == H5I_GROUP ? "group" : "dataset"));
+    fail(fmt::format("{} is not a {}", quoted(path), type == H5I_GROUP ? "group" : "dataset"));
   return object;
 }
 
@@ -119,7 +118,7 @@ std::vector<std::string> read_strings(hid_t object, const std::string& name) {
   const Attribute a(object, name);
   if (a.count > kMaxListItems) fail("attribute " + name + " has too many items");
   if (a.count == 0) return {};  // of whatever type: Keras writes empty lists as numbers
-  if (H5Tget_class(a.type) != H5T_STRING) fail("attribute " + name + " is no text");
+  if (H5Tget_class(a.type) != H5T_STRING) fail("attribute " + name + " is not text");
   const htri_t variable = H5Tis_variable_str(a.type);
   check(variable >= 0, "tell the type of an attribute");
   return variable ? read_variable_strings(a) : read_fixed_strings(a);
@@ -137,8 +136,8 @@ std::string read_text(hid_t object, const std::string& name) {
 std::vector<std::string> read_list(hid_t object, const std::string& name) {
   if (has_attribute(object, name)) return read_strings(object, name);
   std::vector<std::string> list;
-  for (int part = 0; has_attribute(object, name + std::to_string(part)); ++part) {
-    const auto items = read_strings(object, name + std::to_string(part));
+  for (int part = 0; has_attribute(object, fmt::format("{}{}", name, part)); ++part) {
+    const auto items = read_strings(object, fmt::format("{}{}", name, part));
     list.insert(list.end(), items.begin(), items.end());
     if (list.size() > size_t(kMaxListItems)) fail("attribute " + name + " has too many items");
   }
@@ -148,9 +147,7 @@ std::vector<std::string> read_list(hid_t object, const std::string& name) {
 // ---- datasets -----------------------------------------------------------------------------------
 
 std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "(";
-  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  return text + ")";
+  return fmt::format("({})", fmt::join(shape, ", "));
 }
 
 std::vector<int64_t> shape_of(hid_t dataset) {
@@ -168,7 +165,7 @@ void check_storage(hid_t dataset, const std::string& what) {
   if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
     fail(what + " is a virtual dataset, which is not followed");
   if (H5Pget_external_count(list) != 0)
-    fail(what + " lies in an external file, which is not followed");
+    fail(what + " is stored in an external file, which is not followed");
   const int filters = H5Pget_nfilters(list);
   check(filters >= 0, "tell the filters of a dataset");
   for (int i = 0; i < filters; ++i) {
@@ -250,8 +247,7 @@ std::vector<float> read_weights(hid_t file, const Model& model) {
     if (g == groups.size()) fail("the weights of " + name + " are missing");
     const WeightGroup& group = groups[g++];
     if (group.weights.size() != size_t(end - begin))
-      fail(name + " has " + std::to_string(group.weights.size()) + " weights instead of " +
-           std::to_string(end - begin));
+      fail(fmt::format("{} has {} weights instead of {}", name, group.weights.size(), end - begin));
     for (const std::string& weight : group.weights) {
       const Parameter& p = model.parameters[parameter++];
       const std::string what = name + ": " + p.name;
@@ -313,9 +309,9 @@ RunState read_state(hid_t file, const Model& model, std::string& arch) {
   state.m.assign(model.arena_size, 0.0f);
   state.v.assign(model.arena_size, 0.0f);
   for (const Parameter& p : model.parameters) {
-    const std::string path = "/" + model.layers[size_t(p.layer)].name + "/" + p.name;
-    read_tensor(group, "m" + path, "m" + path, p, state.m);
-    read_tensor(group, "v" + path, "v" + path, p, state.v);
+    const std::string path = path_of(model, p);
+    read_tensor(group, "m/" + path, "m/" + path, p, state.m);
+    read_tensor(group, "v/" + path, "v/" + path, p, state.v);
   }
   return state;
 }
@@ -344,8 +340,8 @@ Contents parse_image(std::span<const std::byte> image) {
 
   const Model model = parse_model_config(contents.texts.model_config).model;
   if (model.arena_size * sizeof(float) > image.size() * kMaxInflation)
-    fail("it is too small to hold the " + std::to_string(model.parameter_count()) +
-         " parameters of its model");
+    fail(fmt::format("it is too small to hold the {} parameters of its model",
+                     model.parameter_count()));
   contents.weights = read_weights(file, model);
   if (!contents.format.empty() && exists(file, kState))
     contents.state = read_state(file, model, contents.arch);

@@ -128,11 +128,10 @@ void write_weights(hid_t file, const Model& model, const std::vector<float>& wei
     const std::string& name = model.layers[size_t(i)].name;
     const Id group = create_group(root, name.c_str());
     std::vector<std::string> weight_names;
-    for (const char* parameter : {"kernel", "bias"}) {
-      const Parameter* p = model.find(i, parameter);
-      if (!p) continue;
-      weight_names.push_back(name + "/" + parameter + ":0");
-      write_tensor(group, weight_names.back(), *p, weights);
+    for (const Parameter& p : model.parameters) {
+      if (p.layer != i) continue;
+      weight_names.push_back(path_of(model, p) + ":0");
+      write_tensor(group, weight_names.back(), p, weights);
     }
     write_list(group, "weight_names", weight_names);
   }
@@ -147,9 +146,8 @@ void write_state(hid_t file, const Model& model, const RunState& state) {
   for_each_scalar_dataset(
       state, [&](const char* name, const auto& value) { write_scalar(group, name, value); });
   for (const Parameter& p : model.parameters) {
-    const std::string path = "/" + model.layers[size_t(p.layer)].name + "/" + p.name;
-    write_tensor(group, "m" + path, p, state.m);
-    write_tensor(group, "v" + path, p, state.v);
+    write_tensor(group, "m/" + path_of(model, p), p, state.m);
+    write_tensor(group, "v/" + path_of(model, p), p, state.v);
   }
 }
 
@@ -180,12 +178,7 @@ std::vector<std::byte> build_image(const Model& model, const std::vector<float>&
   write_weights(file, model, weights);
   if (state) write_state(file, model, *state);
 
-  check(H5Fflush(file, H5F_SCOPE_LOCAL) >= 0, "complete a file in memory");
-  const ssize_t size = H5Fget_file_image(file, nullptr, 0);
-  check(size > 0, "tell the size of a file in memory");
-  std::vector<std::byte> image(size_t(size), std::byte{0});
-  check(H5Fget_file_image(file, image.data(), image.size()) == size, "copy a file in memory");
-  return image;
+  return h5::image_of(file);
 }
 
 }  // namespace mnist::model_file

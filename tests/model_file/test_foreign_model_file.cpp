@@ -269,7 +269,7 @@ TEST_CASE("what is not supported is refused by the layer's name", "[keras_config
   }
 }
 
-TEST_CASE("texts that are no configuration of a model", "[keras_config]") {
+TEST_CASE("texts that are not the configuration of a model", "[keras_config]") {
   const std::string deep(400'000, '[');
   const std::string keys = [] {
     std::string text = R"({"class_name":"Sequential","config":{)";
@@ -338,12 +338,12 @@ TEST_CASE("weights that do not fit the model", "[foreign_model_file]") {
   SECTION("a group in the place of the dataset") {
     file.remove(kDenseKernel);
     file.group(kDenseKernel);
-    CHECK_THAT(refusal(file.image()), Contains("is no dataset"));
+    CHECK_THAT(refusal(file.image()), Contains("is not a dataset"));
   }
   SECTION("a dataset in the place of the group") {
     file.remove("/model_weights/dense");
     file.dataset("/model_weights/dense", {1}, {1});
-    CHECK_THAT(refusal(file.image()), Contains("is no group"));
+    CHECK_THAT(refusal(file.image()), Contains("is not a group"));
   }
   SECTION("never written") {
     file.remove(kDenseKernel);
@@ -443,7 +443,7 @@ TEST_CASE("data outside the file are not read", "[foreign_model_file]") {
   SECTION("external storage") {
     REQUIRE(H5Pset_external(creation, (dir / "secret").c_str(), 0, 96) >= 0);
     file.dataset(kDenseKernel, {8, 3}, {}, H5T_IEEE_F32LE, creation);
-    CHECK_THAT(refusal(file.image()), Contains("dense: kernel lies in an external file"));
+    CHECK_THAT(refusal(file.image()), Contains("dense: kernel is stored in an external file"));
   }
   SECTION("virtual dataset") {
     const hsize_t dims[] = {8, 3};
@@ -498,7 +498,7 @@ TEST_CASE("huge shapes where small ones belong", "[foreign_model_file]") {
   CHECK_THAT(refusal(file.image()), Contains("instead of (8, 3)"));
 }
 
-TEST_CASE("types that are no numbers", "[foreign_model_file]") {
+TEST_CASE("types that are not numbers", "[foreign_model_file]") {
   const Id compound(H5Tcreate(H5T_COMPOUND, 8), H5Tclose, "create a type");
   REQUIRE(H5Tinsert(compound, "a", 0, H5T_IEEE_F32LE) >= 0);
   REQUIRE(H5Tinsert(compound, "b", 4, H5T_IEEE_F32LE) >= 0);
@@ -539,7 +539,7 @@ TEST_CASE("attributes of the wrong kind, or too large", "[foreign_model_file]") 
                                                        H5P_DEFAULT, H5P_DEFAULT),
                                             H5Aclose, "");
                        }),
-               Contains("layer_names is no text"));
+               Contains("layer_names is not text"));
   }
   SECTION("megabytes") {
     CHECK_THAT(replace("/", "model_config",

@@ -196,7 +196,7 @@ TEST_CASE("values that are not finite are not written", "[model_file]") {
   CHECK(image_of(dir / "m.h5") == old);
 }
 
-TEST_CASE("files that are no HDF5 file are called what they are", "[model_file]") {
+TEST_CASE("files that are not HDF5 are called what they are", "[model_file]") {
   const TemporaryDirectory dir;
   const auto write = [&](const std::string& text) {
     save(dir / "m.h5", std::as_bytes(std::span(text)));
@@ -229,7 +229,7 @@ TEST_CASE("a file cut off anywhere is refused", "[model_file]") {
     REQUIRE(message != "accepted");
     incomplete += message.find("incomplete") != message.npos;
   }
-  CHECK(incomplete == image.size() - 8);  // less than a signature is no HDF5 file at all
+  CHECK(incomplete == image.size() - 8);  // less than a signature is not an HDF5 file at all
 }
 
 TEST_CASE("the parser alone refuses a file cut off anywhere", "[model_file]") {

@@ -110,12 +110,7 @@ void H5Builder::remove(const std::string& path) {
 }
 
 std::vector<std::byte> H5Builder::image() const {
-  check(H5Fflush(file_, H5F_SCOPE_LOCAL) >= 0, "complete a file in memory");
-  const ssize_t size = H5Fget_file_image(file_, nullptr, 0);
-  check(size > 0, "tell the size of a file in memory");
-  std::vector<std::byte> image(size_t(size), std::byte{0});
-  check(H5Fget_file_image(file_, image.data(), image.size()) == size, "copy a file in memory");
-  return image;
+  return h5::image_of(file_);
 }
 
 const char* const kKeras3Config = R"({

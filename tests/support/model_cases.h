@@ -93,12 +93,12 @@ struct Tally {
 inline Tally read_variants(const Image& image, size_t cases,
                            const std::function<void(Image&, size_t)>& change) {
   constexpr size_t kCasesPerChild = 500;
-  const ModelFile original = model_file::accept(model_file::parse_image(image));
+  const ModelFile original = model_file::validate(model_file::parse_image(image));
   const auto read = [&](size_t number) {
     Image variant = image;
     change(variant, number);
     try {
-      const ModelFile file = model_file::accept(model_file::parse_image(variant));
+      const ModelFile file = model_file::validate(model_file::parse_image(variant));
       return same(file, original) ? Verdict::kSame : Verdict::kDifferent;
     } catch (const Error&) {
       return Verdict::kRefused;
