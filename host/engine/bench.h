@@ -52,19 +52,6 @@ std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int th
 // used.
 std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
 
-// Floating-point operations of a layer's forward pass on one sample.
-inline double forward_flops(const Layer& layer) {
-  const auto outputs = double(layer.output.size());
-  switch (layer.kind) {
-    case LayerKind::kConv2D:
-      return 2 * outputs * layer.window_h * layer.window_w * layer.input.c;
-    case LayerKind::kDense:
-      return 2 * outputs * double(layer.input.size());
-    default:
-      return 0;
-  }
-}
-
 // The training step of the default model at batch 128, as `train` runs it: batches streamed from
 // the host, the captured graph replayed. A launch is a step.
 BenchRow step_row(BackendKind backend = BackendKind::kNative);

@@ -1,4 +1,4 @@
-// A Sequential chain of layers, its shapes, and where each parameter lies in the flat arena.
+// A Sequential chain of layers, its shapes, and where the arena holds each parameter.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,10 @@ namespace mnist {
 enum class LayerKind { kConv2D, kMaxPool2D, kFlatten, kDropout, kDense };
 enum class Activation { kLinear, kRelu, kSoftmax };
 enum class Padding { kValid, kSame };
+
+const char* class_name(LayerKind kind);      // Keras': Conv2D, MaxPooling2D, ...
+const char* name_of(Activation activation);  // linear, relu, softmax
+const char* name_of(Padding padding);        // valid, same
 
 // Height, width, channels of one sample; a flat vector of n values is {1, 1, n}.
 struct Extent {
@@ -32,8 +36,16 @@ struct Layer {
 
   // Filled in by make_model().
   Extent input, output;
+  bool flat = false;         // the output is a vector, not an image
   int pad_h = 0, pad_w = 0;  // rows and columns of padding before the first (Keras: floor of half)
+
+  bool has_weights() const;
+  bool has_window() const;
 };
+
+// Floating-point operations of a layer's forward pass on one sample; a multiplication with an
+// addition counts as two.
+double forward_flops(const Layer& layer);
 
 // One trainable tensor. `offset` counts floats from the start of the arena and is a multiple of 4,
 // so that every tensor is aligned to 16 bytes.

@@ -1,4 +1,6 @@
 // Reads every spelling that Keras 2 and 3 write for the supported layers.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -6,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/error.h"
+#include "host/model/layer_kinds.h"
 #include "host/model_file/keras_config.h"
 
 namespace mnist {
@@ -50,11 +53,9 @@ const Json* list(const Json& value) {
   return items.is_array() ? &items : nullptr;
 }
 
-// A number, or a list of two.
-void read_pair(const Json& config, const char* key, const std::string& name, int& h, int& w) {
-  const Json& value = at(config, key);
+// A number, or a list of two; null changes nothing. `where` names the value in messages.
+void read_pair(const Json& value, const std::string& where, int& h, int& w) {
   if (value.is_null()) return;
-  const std::string where = name + ": " + key;
   if (const Json* pair = list(value)) {
     if (pair->size() != 2) fail(where + " does not have two entries");
     h = integer((*pair)[0], where);
@@ -62,25 +63,6 @@ void read_pair(const Json& config, const char* key, const std::string& name, int
   } else {
     h = w = integer(value, where);
   }
-}
-
-void require_ones(const Json& config, const char* key, const std::string& name) {
-  int h = 1, w = 1;
-  read_pair(config, key, name, h, w);
-  if (h != 1 || w != 1) fail(name + ": " + key + " other than 1 is not supported");
-}
-
-void require_channels_last(const Json& config, const std::string& name) {
-  const std::string format = text_at(config, "data_format");
-  if (!format.empty() && format != "channels_last")
-    fail(name + ": data_format " + format + " is not supported; use channels_last");
-}
-
-Padding read_padding(const Json& config, const std::string& name) {
-  const std::string padding = text_at(config, "padding");
-  if (padding.empty() || padding == "valid") return Padding::kValid;
-  if (padding == "same") return Padding::kSame;
-  fail(name + ": padding " + padding + " is not supported; use valid or same");
 }
 
 // `a>b>Conv2D` was registered by package a.
@@ -99,7 +81,7 @@ void require_plain_relu(const Json& config, const std::string& name) {
     const Json* items = list(value);  // TF 2.0 wrote arrays
     const Json& number = items && items->size() == 1 ? (*items)[0] : value;
     if (!number.is_null() && !(number.is_number() && number.get<double>() == 0))
-      fail(name + ": a ReLU with " + key + " is not supported");
+      fail(fmt::format("{}: a ReLU with {} is not supported", name, key));
   }
 }
 
@@ -117,24 +99,23 @@ Activation activation_of(const Json& value, const std::string& name) {
   if (text == "linear") return Activation::kLinear;
   if (text == "relu" || text == "ReLU") return Activation::kRelu;
   if (text == "softmax" || text == "Softmax") return Activation::kSoftmax;
-  fail(name + ": activation " + (text.empty() ? "?" : text) +
-       " is not supported; there are linear, relu and softmax");
+  fail(fmt::format("{}: activation {} is not supported; there are linear, relu and softmax", name,
+                   text.empty() ? "?" : text));
 }
 
-bool has_weights(const Layer& layer) {
-  return layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kDense;
-}
-
-// Makes an activation layer part of the layer before. ReLU may pass pooling, flattening and
-// dropout, since max(x,0) commutes with all three.
+// Makes an activation layer part of the layer before. A ReLU may pass pooling, flattening and
+// dropout.
 void fold(std::vector<Layer>& layers, Activation activation, const std::string& name) {
   if (activation == Activation::kLinear) return;
   auto layer = layers.rbegin();
-  while (activation == Activation::kRelu && layer != layers.rend() && !has_weights(*layer)) ++layer;
-  if (layer == layers.rend() || !has_weights(*layer))
-    fail(name + ": an activation layer is supported only after a Conv2D or Dense layer");
+  while (activation == Activation::kRelu && layer != layers.rend() &&
+         describe(layer->kind).commutes_with_relu)
+    ++layer;
+  if (layer == layers.rend() || !layer->has_weights())
+    fail(fmt::format("{}: an activation layer is supported only after a {} layer", name,
+                     list_kinds(&KindDescription::class_name, " or ", Attribute::kActivation)));
   if (layer->activation != Activation::kLinear && layer->activation != activation)
-    fail(name + ": a second activation after " + layer->name + " is not supported");
+    fail(fmt::format("{}: a second activation after {} is not supported", name, layer->name));
   if (layer->activation == activation && activation == Activation::kSoftmax)
     fail(name + ": softmax after softmax is not supported");
   layer->activation = activation;
@@ -142,55 +123,83 @@ void fold(std::vector<Layer>& layers, Activation activation, const std::string& 
 
 // ---- layers -------------------------------------------------------------------------------------
 
-void read_weight_keys(const Json& config, Layer& layer) {
-  layer.activation = activation_of(at(config, "activation"), layer.name);
-  const Json& use_bias = at(config, "use_bias");
-  if (!use_bias.is_null() && !use_bias.is_boolean())
-    fail(layer.name + ": use_bias is neither true nor false");
-  layer.use_bias = use_bias.is_null() || use_bias.get<bool>();
+void require_channels_last(const Json& value, const std::string& name) {
+  if (value.is_string() && !value.get<std::string>().empty() && value != "channels_last")
+    fail(fmt::format("{}: data_format {} is not supported; use channels_last", name,
+                     value.get<std::string>()));
 }
 
-Layer read_conv2d(const Json& config, Layer layer) {
-  layer.kind = LayerKind::kConv2D;
-  layer.units = integer(at(config, "filters"), layer.name + ": filters");
-  if (at(config, "kernel_size").is_null()) fail(layer.name + ": kernel_size is missing");
-  read_pair(config, "kernel_size", layer.name, layer.window_h, layer.window_w);
-  read_pair(config, "strides", layer.name, layer.stride_h, layer.stride_w);
-  layer.padding = read_padding(config, layer.name);
-  require_channels_last(config, layer.name);
-  require_ones(config, "dilation_rate", layer.name);
-  require_ones(config, "groups", layer.name);
-  read_weight_keys(config, layer);
-  return layer;
+void require_ones(const Json& value, const std::string& where) {
+  int h = 1, w = 1;
+  read_pair(value, where, h, w);
+  if (h != 1 || w != 1) fail(where + " other than 1 is not supported");
 }
 
-Layer read_max_pooling2d(const Json& config, Layer layer) {
-  layer.kind = LayerKind::kMaxPool2D;
-  layer.window_h = layer.window_w = 2;
-  read_pair(config, "pool_size", layer.name, layer.window_h, layer.window_w);
-  layer.stride_h = layer.window_h;
-  layer.stride_w = layer.window_w;
-  read_pair(config, "strides", layer.name, layer.stride_h, layer.stride_w);
-  layer.padding = read_padding(config, layer.name);
-  require_channels_last(config, layer.name);
-  return layer;
+Padding read_padding(const Json& value, const std::string& name) {
+  const std::string padding = value.is_string() ? value.get<std::string>() : std::string();
+  for (const Padding known : {Padding::kValid, Padding::kSame})
+    if (padding == name_of(known)) return known;
+  if (padding.empty()) return Padding::kValid;
+  fail(fmt::format("{}: padding {} is not supported; use valid or same", name, padding));
 }
 
-Layer read_dropout(const Json& config, Layer layer) {
-  layer.kind = LayerKind::kDropout;
-  const Json& rate = at(config, "rate");
-  if (!rate.is_number()) fail(layer.name + ": rate is not a number");
-  if (!at(config, "noise_shape").is_null()) fail(layer.name + ": noise_shape is not supported");
-  layer.rate = rate.get<double>();
-  return layer;
+bool read_use_bias(const Json& value, const std::string& where) {
+  if (!value.is_null() && !value.is_boolean()) fail(where + " is neither true nor false");
+  return value.is_null() || value.get<bool>();
 }
 
-Layer read_dense(const Json& config, Layer layer) {
-  layer.kind = LayerKind::kDense;
-  layer.units = integer(at(config, "units"), layer.name + ": units");
-  if (!at(config, "quantization_config").is_null())
-    fail(layer.name + ": quantised weights are not supported");
-  read_weight_keys(config, layer);
+void read_key(const Json& value, const KerasKey& key, const std::string& name, Layer& layer) {
+  const std::string where = fmt::format("{}: {}", name, key.key);
+  const KindDescription& kind = describe(layer.kind);
+  switch (key.attribute) {
+    case Attribute::kUnits:
+      layer.units = integer(value, where);
+      break;
+    case Attribute::kWindow:
+      if (value.is_null() && kind.default_window == 0) fail(where + " is missing");
+      layer.window_h = layer.window_w = kind.default_window;
+      read_pair(value, where, layer.window_h, layer.window_w);
+      if (!kind.strides_are_window) break;
+      layer.stride_h = layer.window_h;
+      layer.stride_w = layer.window_w;
+      break;
+    case Attribute::kRate:
+      if (!value.is_number()) fail(where + " is not a number");
+      layer.rate = value.get<double>();
+      break;
+    case Attribute::kStrides:
+      read_pair(value, where, layer.stride_h, layer.stride_w);
+      break;
+    case Attribute::kPadding:
+      layer.padding = read_padding(value, name);
+      break;
+    case Attribute::kActivation:
+      layer.activation = activation_of(value, name);
+      break;
+    case Attribute::kUseBias:
+      layer.use_bias = read_use_bias(value, where);
+      break;
+    case Attribute::kChannelsLast:
+      require_channels_last(value, name);
+      break;
+    case Attribute::kOnes:
+      require_ones(value, where);
+      break;
+    case Attribute::kNull:
+      if (!value.is_null()) fail(where + " is not supported");
+      break;
+    case Attribute::kSeed:
+      break;
+  }
+}
+
+Layer layer_of(const KindDescription& kind, const Json& config, const std::string& name) {
+  Layer layer;
+  layer.kind = kind.kind;
+  layer.name = text_at(config, "name");
+  if (layer.has_weights() && !at(config, "quantization_config").is_null())
+    fail(name + ": quantised weights are not supported");
+  for (const KerasKey& key : kind.keys) read_key(at(config, key.key), key, name, layer);
   return layer;
 }
 
@@ -206,24 +215,17 @@ void check_rescaling(const Json& config, const std::string& name, bool first) {
 void read_layer(const Json& object, ConfiguredModel& result, std::vector<Layer>& layers) {
   const Json& config = at(object, "config");
   const std::string type = class_of(object);
-  Layer layer;
-  layer.name = text_at(config, "name");
-  const std::string name = layer.name.empty() ? type : layer.name;
-  if (!config.is_object()) fail("layer " + name + " has no config");
+  const std::string given_name = text_at(config, "name");
+  const std::string& name = given_name.empty() ? type : given_name;
+  if (!config.is_object()) fail(fmt::format("layer {} has no config", name));
 
+  for (const KindDescription& kind : layer_kinds())
+    if (type == kind.class_name || (kind.other_class_name && type == kind.other_class_name)) {
+      layers.push_back(layer_of(kind, config, name));
+      return;
+    }
   if (type == "InputLayer") return;
-  if (type == "Conv2D" || type == "Convolution2D") {
-    layers.push_back(read_conv2d(config, layer));
-  } else if (type == "MaxPooling2D" || type == "MaxPool2D") {
-    layers.push_back(read_max_pooling2d(config, layer));
-  } else if (type == "Flatten") {
-    require_channels_last(config, name);
-    layers.push_back(layer);
-  } else if (type == "Dropout") {
-    layers.push_back(read_dropout(config, layer));
-  } else if (type == "Dense") {
-    layers.push_back(read_dense(config, layer));
-  } else if (type == "Activation") {
+  if (type == "Activation") {
     fold(layers, activation_of(at(config, "activation"), name), name);
   } else if (type == "ReLU") {
     require_plain_relu(config, name);
@@ -236,9 +238,9 @@ void read_layer(const Json& object, ConfiguredModel& result, std::vector<Layer>&
     check_rescaling(config, name, layers.empty());
     result.warnings.push_back(name + " is left out: every image is scaled to 0...1 anyway");
   } else {
-    fail("layer " + name + " is a " + (type.empty() ? "?" : type) +
-         ", which is not supported; there are Conv2D, MaxPooling2D, Flatten, Dropout, Dense, "
-         "Activation, ReLU and Softmax");
+    fail(fmt::format(
+        "layer {} is a {}, which is not supported; there are {}, Activation, ReLU and Softmax",
+        name, type.empty() ? "?" : type, list_kinds(&KindDescription::class_name, ", ")));
   }
 }
 
@@ -249,11 +251,12 @@ bool read_input_shape(const Json& value, Extent& input) {
   const Json* shape = list(value);
   if (!shape) return false;
   if (shape->size() < 2 || shape->size() > 4)
-    fail("the input shape has " + std::to_string(shape->size()) +
-         " dimensions; images have 4: batch, height, width, channels");
+    fail(fmt::format(
+        "the input shape has {} dimensions; images have 4: batch, height, width, channels",
+        shape->size()));
   int sizes[3] = {1, 1, 1};
   for (size_t i = 1; i < shape->size(); ++i)
-    sizes[i - 1] = integer((*shape)[i], "dimension " + std::to_string(i) + " of the input shape");
+    sizes[i - 1] = integer((*shape)[i], fmt::format("dimension {} of the input shape", i));
   input = shape->size() == 2 ? Extent{1, 1, sizes[0]} : Extent{sizes[0], sizes[1], sizes[2]};
   return true;
 }
@@ -277,7 +280,7 @@ Json parse_json(const std::string& text) {
     return true;
   };
   Json json = Json::parse(text, limit, false);
-  if (json.is_discarded()) fail("model_config is no JSON text");
+  if (json.is_discarded()) fail("model_config is not JSON");
   return json;
 }
 
@@ -287,7 +290,8 @@ ConfiguredModel parse_model_config(const std::string& text) try {
   const Json json = parse_json(text);
   const std::string type = class_of(json);
   if (type != "Sequential")
-    fail("the model is a " + (type.empty() ? "?" : type) + " one; only Sequential is supported");
+    fail(fmt::format("the model is {}; only Sequential is supported",
+                     type.empty() ? "of unknown class" : "a " + type + " one"));
   const Json& config = at(json, "config");
   const Json& objects = config.is_array() ? config : at(config, "layers");  // Keras 2.2.2: the list
   if (!objects.is_array() || objects.empty()) fail("model_config has no layers");
@@ -296,7 +300,7 @@ ConfiguredModel parse_model_config(const std::string& text) try {
   std::vector<Layer> layers;
   const Extent input = input_shape(config, objects);
   for (const Json& object : objects) read_layer(object, result, layers);
-  if (!layers.empty() && layers.back().kind == LayerKind::kDense &&
+  if (!layers.empty() && layers.back().has_weights() &&
       layers.back().activation == Activation::kLinear) {
     layers.back().activation = Activation::kSoftmax;
     result.warnings.push_back(layers.back().name + " has no activation; softmax is assumed");
@@ -304,9 +308,9 @@ ConfiguredModel parse_model_config(const std::string& text) try {
   result.model = make_model(input, std::move(layers));
   return result;
 } catch (const Error& error) {
-  fail(error.what());  // make_model() blames the usage, here it is the file
+  fail(error.what());  // make_model() blames the usage; here the file is to blame
 } catch (const nlohmann::json::exception& error) {
-  fail(std::string("model_config is not as expected: ") + error.what());
+  fail(fmt::format("model_config is not as expected: {}", error.what()));
 }
 
 }  // namespace mnist

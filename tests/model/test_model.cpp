@@ -113,6 +113,14 @@ TEST_CASE("options of layers", "[model]") {
   CHECK(digits("pool:3x2").layers[0].stride_w == 2);
 }
 
+// Model files of earlier versions hold it, and a run is resumed only if it is the same.
+TEST_CASE("a rate is written in the shorter notation", "[model]") {
+  for (const char* rate : {"0", "0.5", "0.25", "0.001", "1e-04", "1.5e-05", "0.123456789"})
+    CHECK(arch_string(digits(std::string("dropout:") + rate)) ==
+          std::string("dropout:") + rate + ",flatten,dense:10");
+  CHECK(arch_string(digits("dropout:0.0001")) == "dropout:1e-04,flatten,dense:10");
+}
+
 TEST_CASE("arch_string gives back what parse_arch reads", "[model]") {
   Random random;
   for (int i = 0; i < 300; ++i) {
@@ -194,11 +202,15 @@ TEST_CASE("what does not fit is refused by name and with a cure", "[model]") {
   CHECK_THAT(refusal("flatten,conv:2x1,dense:10"), Contains("conv2d: needs an image"));
   CHECK_THAT(refusal("flatten,dense:10,dropout:0.5"), Contains("dropout: the last layer must be"));
   CHECK_THAT(refusal("flatten"), Contains("end the model with dense:10"));
+  CHECK_THAT(refusal("conv:10x28"), Contains("conv2d: the last layer must be"));
+  CHECK_THAT(refusal("conv"), Contains("write conv:FILTERSxWINDOW"));
+  CHECK_THAT(refusal("pool:2:nobias"), Contains("conv and pool take same"));
+  CHECK_THAT(refusal("relu"), Contains("there are conv, pool, flatten, dropout and dense"));
   CHECK_THAT(refusal("pool:29,flatten,dense:10"), Contains("at most 256 positions"));
   CHECK_THAT(refusal("pool:17:same,flatten,dense:10"), Contains("at most 256 positions"));
 }
 
-TEST_CASE("texts that are no architecture", "[model]") {
+TEST_CASE("texts that are not an architecture", "[model]") {
   for (const char* arch : {"",
                            ",",
                            "flatten,,dense:10",

@@ -6,53 +6,21 @@
 
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
+#include "host/model/layer_kinds.h"
 
 namespace mnist::cli {
 namespace {
 
-const char* kind_name(LayerKind kind) {
-  switch (kind) {
-    case LayerKind::kConv2D:
-      return "Conv2D";
-    case LayerKind::kMaxPool2D:
-      return "MaxPooling2D";
-    case LayerKind::kFlatten:
-      return "Flatten";
-    case LayerKind::kDropout:
-      return "Dropout";
-    case LayerKind::kDense:
-      return "Dense";
-  }
-  return "";
-}
-
-const char* activation_name(Activation activation) {
-  switch (activation) {
-    case Activation::kLinear:
-      return "linear";
-    case Activation::kRelu:
-      return "relu";
-    case Activation::kSoftmax:
-      return "softmax";
-  }
-  return "";
-}
-
 Json layer_json(const Model& model, int index) {
   const Layer& layer = model.layers[static_cast<size_t>(index)];
-  const bool windowed = layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kMaxPool2D;
-  const bool trained = layer.kind == LayerKind::kConv2D || layer.kind == LayerKind::kDense;
-  Json json{{"name", layer.name}, {"kind", kind_name(layer.kind)}};
-  if (trained) {
-    json["units"] = layer.units;
-    json["activation"] = activation_name(layer.activation);
-  }
-  if (windowed) {
-    json["window"] = {layer.window_h, layer.window_w};
-    json["strides"] = {layer.stride_h, layer.stride_w};
-    json["padding"] = layer.padding == Padding::kSame ? "same" : "valid";
-  }
-  if (layer.kind == LayerKind::kDropout) json["rate"] = layer.rate;
+  const KindDescription& kind = describe(layer.kind);
+  Json json{{"name", layer.name}, {"kind", kind.class_name}};
+  if (kind.has(Attribute::kUnits)) json["units"] = layer.units;
+  if (kind.has(Attribute::kActivation)) json["activation"] = name_of(layer.activation);
+  if (kind.has(Attribute::kWindow)) json["window"] = {layer.window_h, layer.window_w};
+  if (kind.has(Attribute::kStrides)) json["strides"] = {layer.stride_h, layer.stride_w};
+  if (kind.has(Attribute::kPadding)) json["padding"] = name_of(layer.padding);
+  if (kind.has(Attribute::kRate)) json["rate"] = layer.rate;
   json["output"] = {layer.output.h, layer.output.w, layer.output.c};
   Json parameters = Json::object();
   for (const Parameter& parameter : model.parameters) {

@@ -1,6 +1,7 @@
 #include "host/engine/backends/op_case.h"
 
 #include "host/error.h"
+#include "host/model/layer_kinds.h"
 
 namespace mnist::MNIST_TARGET {
 
@@ -19,14 +20,8 @@ Model without_last(Model model, size_t layers) {
 
 std::string name_of(const Model& model) {
   if (model.layers.empty()) return "softmax";
-  switch (model.layers.front().kind) {
-    case LayerKind::kConv2D:
-      return model.layers.size() > 1 ? "conv2d_pool" : "conv2d";
-    case LayerKind::kMaxPool2D:
-      return "maxpool2d";
-    default:
-      return "dense";
-  }
+  const std::string first = describe(model.layers.front().kind).operation;
+  return model.layers.size() > 1 ? first + "_pool" : first;
 }
 
 std::string shape_text(int batch, const Extent& e) {

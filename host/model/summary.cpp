@@ -1,0 +1,46 @@
+// The table of a model's layers, like Keras' summary().
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host/model/model.h"
+
+namespace mnist {
+namespace {
+
+std::string grouped(size_t number) {
+  std::string digits = fmt::format("{}", number);
+  for (int i = int(digits.size()) - 3; i > 0; i -= 3) digits.insert(size_t(i), ",");
+  return digits;
+}
+
+// Columns as wide as Keras' own; a longer text pushes the next column, but never touches it.
+std::string row(const std::string& a, const std::string& b, const std::string& c) {
+  std::string line = a;
+  line.resize(std::max<size_t>(34, line.size() + 1), ' ');
+  line += b;
+  line.resize(std::max<size_t>(58, line.size() + 1), ' ');
+  return line + c + "\n";
+}
+
+}  // namespace
+
+std::string summary(const Model& model) {
+  const std::string thin(70, '_'), thick(70, '=');
+  std::string text = thin + "\n" + row("Layer (type)", "Output shape", "Param #") + thick + "\n";
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    const Layer& l = model.layers[i];
+    const std::string shape =
+        l.flat ? fmt::format("(None, {})", l.output.c)
+               : fmt::format("(None, {}, {}, {})", l.output.h, l.output.w, l.output.c);
+    size_t count = 0;
+    for (const Parameter& p : model.parameters)
+      if (p.layer == int(i)) count += p.size;
+    text += row(fmt::format("{} ({})", l.name, class_name(l.kind)), shape, grouped(count));
+  }
+  return text + thick +
+         fmt::format("\nTotal params: {} ({} KiB)\n", grouped(model.parameter_count()),
+                     grouped((model.parameter_count() * sizeof(float) + 1023) / 1024));
+}
+
+}  // namespace mnist
