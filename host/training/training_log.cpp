@@ -2,13 +2,12 @@
 #include "host/training/training_log.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cmath>
 #include <string_view>
-#include <system_error>
 
 #include "host/error.h"
 #include "host/os/posix_io.h"
@@ -100,31 +99,10 @@ uint64_t TrainingLog::bytes() const {
 }
 
 std::string shortest_decimal(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-
-  // The digits come from the scientific form "-d.ddde-07".
-  char buffer[32];
-  const char* end =
-      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
-  const std::string_view text(buffer, size_t(end - buffer));
-  const size_t e = text.find('e');
-  int exponent = 0;
-  const size_t digits_of_exponent = e + (text[e + 1] == '+' ? 2 : 1);
-  std::from_chars(text.data() + digits_of_exponent, end, exponent);
-  std::string sign, digits;
-  for (const char c : text.substr(0, e)) (c == '-' ? sign : digits) += c;
-  if (const size_t point = digits.find('.'); point != digits.npos) digits.erase(point, 1);
-
-  if (exponent < -4 || exponent >= 16) {
-    const std::string magnitude = std::to_string(std::abs(exponent));
-    return sign + digits.substr(0, 1) + (digits.size() > 1 ? "." + digits.substr(1) : "") +
-           (exponent < 0 ? "e-" : "e+") + (magnitude.size() < 2 ? "0" : "") + magnitude;
-  }
-  if (exponent < 0) return sign + "0." + std::string(size_t(-exponent) - 1, '0') + digits;
-  const size_t whole = size_t(exponent) + 1;
-  if (digits.size() < whole + 1) digits.resize(whole + 1, '0');
-  return sign + digits.insert(whole, ".");
+  if (std::isnan(value)) return "nan";  // of either sign
+  std::string text = fmt::format("{}", value);
+  if (text.find_first_of(".en") == text.npos) text += ".0";
+  return text;
 }
 
 }  // namespace mnist
