@@ -452,6 +452,24 @@ class Resume(Case):
         self.run_cli(*resume, "--seed", "1", "--batch-size", "64", "--learning-rate", "1e-3",
                      "--shuffle", "on", "--limit", "500", "--dataset", "idx", "--arch", TINY)
 
+    def test_files_of_an_earlier_version(self):
+        """version_1.h5 was written by train --dataset synthetic --limit 256 --batch-size 100
+        --epochs 1 --arch ...; `after` is what the same program made of it with --resume."""
+        arch = ("conv:4x3:same:stride2,pool:2,dropout:1e-04,conv:4x3,flatten,dense:8:nobias,"
+                "dropout:0.25,dense:10")
+        before = "e297a1d9efe13f8e504ba1edb60d4a991313778f84c557b68330d9b23cf1d514"
+        after = "141320900384579bd4545b0a47771c2881ad1d7152d3274f1f34fe299825b69e"
+        data = pathlib.Path(__file__).parents[1] / "model_file" / "data"
+        shutil.copy(data / "version_1.h5", self.path("mnist.h5"))
+        shutil.copy(data / "version_1.csv", self.path("training_log.csv"))
+        found = self.inspect()
+        self.assertEqual((found["arch"], found["checksum"], found["checksum_verified"]),
+                         (arch, before, True))
+        self.run_cli("train", "--resume", "mnist.h5", "--epochs", "2", "--device", "cpu")
+        self.assertEqual(self.inspect()["checksum"], after)
+        self.assertEqual(self.text("training_log.csv").splitlines()[2],
+                         "2,2.297943353652954,0.12109375,2.2985434532165527,0.1006999984383583")
+
     def test_missing_and_foreign(self):
         self.error("train", "--resume", "no.h5", code=66, contains="no.h5")
         self.path("bad.h5").write_bytes(b"not HDF5 at all")
