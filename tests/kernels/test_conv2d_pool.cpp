@@ -2,9 +2,7 @@
 // the reference's two steps.
 #include "kernels/kernels.h"
 #include "tests/support/cases.h"
-#include "tests/support/compare.h"
-#include "tests/support/device_case.h"
-#include "tests/support/random.h"
+#include "tests/support/layer_runs.h"
 
 namespace mnist::MNIST_TARGET {
 namespace {
@@ -21,14 +19,8 @@ PoolShape pool_of(const ConvShape& s) {
   return pool_valid(s.n, s.p, s.q, s.k, {2, 2}, {2, 2});
 }
 
-Extents input_extents(const ConvShape& s) {
-  return {s.n, s.h, s.w, s.c};
-}
-Extents filter_extents(const ConvShape& s) {
-  return {s.r, s.s, s.c, s.k};
-}
-Extents output_extents(const ConvShape& s) {
-  return {s.n, s.p / 2, s.q / 2, s.k};
+Extents pooled_extents(const ConvShape& s) {
+  return output_extents(pool_of(s));
 }
 
 // ---- forward -----------------------------------------------------------------------------------
@@ -67,10 +59,10 @@ void require_exact_forward(const std::vector<float>& x, const std::vector<float>
   if (relu) z = reference::relu(z);
   const reference::Pooled want = reference::maxpool2d_forward(z.value, pool_of(shape));
   const Pooled got = run_forward(x, w, bias, relu, true, shape);
-  REQUIRE(inequality(got.y, want.y, output_extents(shape)) == "");
-  REQUIRE(inequality(got.argmax, want.argmax, output_extents(shape)) == "");
+  REQUIRE(inequality(got.y, want.y, pooled_extents(shape)) == "");
+  REQUIRE(inequality(got.argmax, want.argmax, pooled_extents(shape)) == "");
   const Pooled without = run_forward(x, w, bias, relu, false, shape);
-  REQUIRE(inequality(without.y, want.y, output_extents(shape)) == "");
+  REQUIRE(inequality(without.y, want.y, pooled_extents(shape)) == "");
 }
 
 TEST_CASE("conv2d_pool_forward", "[conv2d_pool]") {
@@ -83,7 +75,7 @@ TEST_CASE("conv2d_pool_forward", "[conv2d_pool]") {
       const auto z =
           reference::relu(reference::conv2d_forward(widen(x), widen(w), widen(bias), shape));
       REQUIRE(difference(run_forward(x, w, bias, true, true, shape).y, pool(z, shape),
-                         output_extents(shape)) == "");
+                         pooled_extents(shape)) == "");
       // Wide-spread sums, which the ReLU cuts.
       require_exact_forward(random.whole(shape.input_size()), random.whole(shape.filter_size()),
                             random.whole(size_t(shape.k), -9, 9), true, shape);
@@ -143,36 +135,23 @@ std::vector<float> run_backward_data(const std::vector<float>& h_dy,
                                      const std::vector<uint8_t>& h_argmax,
                                      const std::vector<float>& h_w,
                                      const std::vector<float>& h_gate, const ConvShape& shape) {
-  DeviceCase device;
-  const float* dy = device.input(h_dy);
-  const uint8_t* argmax = device.input(h_argmax);
-  const float* w = device.input(h_w);
-  const float* gate = device.input(h_gate);
-  float* dx = device.output<float>(shape.input_size());
-  device.run([&](cudaStream_t stream) {
+  const auto launch = [&](float* dx, const float* dy, const uint8_t* argmax, const float* w,
+                          const float* gate, cudaStream_t stream) {
     conv2d_pool_backward_data(dx, dy, argmax, w, gate, shape, stream);
-  });
-  return device.result(dx);
+  };
+  return one_output(shape.input_size(), launch, h_dy, h_argmax, h_w, h_gate);
 }
-
-struct FilterGradient {
-  std::vector<float> dw, dbias;
-};
 
 FilterGradient run_backward_filter(const std::vector<float>& h_x, const std::vector<float>& h_dy,
                                    const std::vector<uint8_t>& h_argmax, bool with_bias,
                                    const ConvShape& shape) {
-  DeviceCase device;
-  const float* x = device.input(h_x);
-  const float* dy = device.input(h_dy);
-  const uint8_t* argmax = device.input(h_argmax);
-  float* dw = device.output<float>(shape.filter_size());
-  float* dbias = device.output<float>(with_bias ? size_t(shape.k) : 0);
-  float* workspace = device.workspace(conv2d_pool_backward_filter_workspace(shape));
-  device.run([&](cudaStream_t stream) {
+  const auto launch = [&](float* dw, float* dbias, float* workspace, const float* x,
+                          const float* dy, const uint8_t* argmax, cudaStream_t stream) {
     conv2d_pool_backward_filter(dw, dbias, workspace, x, dy, argmax, shape, stream);
-  });
-  return {device.result(dw), with_bias ? device.result(dbias) : std::vector<float>{}};
+  };
+  return filter_gradient({shape.filter_size(), with_bias ? size_t(shape.k) : 0,
+                          conv2d_pool_backward_filter_workspace(shape)},
+                         launch, h_x, h_dy, h_argmax);
 }
 
 // The gradient between the two layers.
@@ -315,22 +294,10 @@ TEST_CASE("conv2d_pool refuses impossible shapes", "[conv2d_pool]") {
         conv2d_pool_backward_filter(out, nullptr, workspace, in, in, codes, shape, stream),
         std::invalid_argument);
   };
-  std::vector<ConvShape> bad(15, good);
-  bad[0].n = 0;
-  bad[1].h = -1;
-  bad[2].w = 0;
-  bad[3].c = 0;
-  bad[4].k = -2;
-  bad[5].r = 0;
-  bad[6].s = 0;
-  bad[7].stride_h = 0;
-  bad[8].stride_w = -1;
-  bad[9].pad_h = -1;
-  bad[10].pad_w = -1;
-  bad[11].p = 0;
-  bad[12].q = 0;
-  bad[13].p = 3;
-  bad[14].q = 3;
+  std::vector<ConvShape> bad = impossible_conv_shapes(good);
+  bad.insert(bad.end(), 2, good);
+  bad[bad.size() - 2].p = 3;
+  bad[bad.size() - 1].q = 3;
   for (const ConvShape& shape : bad) {
     INFO(to_string(shape));
     require_throws(shape);

@@ -2,9 +2,7 @@
 // NaN.
 #include "kernels/kernels.h"
 #include "tests/support/cases.h"
-#include "tests/support/compare.h"
-#include "tests/support/device_case.h"
-#include "tests/support/random.h"
+#include "tests/support/layer_runs.h"
 
 namespace mnist::MNIST_TARGET {
 namespace {
@@ -16,13 +14,6 @@ std::vector<PoolShape> shapes() {
   std::vector<PoolShape> all = edge_pool_shapes();
   for (const PoolShape& shape : model_pool_shapes(2)) all.push_back(shape);
   return all;
-}
-
-Extents input_extents(const PoolShape& s) {
-  return {s.n, s.h, s.w, s.c};
-}
-Extents output_extents(const PoolShape& s) {
-  return {s.n, s.p, s.q, s.c};
 }
 
 void require_forward(const std::vector<float>& h_x, const PoolShape& shape) {
@@ -43,13 +34,11 @@ void require_forward(const std::vector<float>& h_x, const PoolShape& shape) {
 std::vector<float> run_backward(const std::vector<float>& h_dy,
                                 const std::vector<uint8_t>& h_argmax,
                                 const std::vector<float>& h_gate, const PoolShape& shape) {
-  DeviceCase device;
-  const float* dy = device.input(h_dy);
-  const uint8_t* argmax = device.input(h_argmax);
-  const float* gate = device.input(h_gate);
-  float* dx = device.output<float>(shape.input_size());
-  device.run([&](cudaStream_t stream) { maxpool2d_backward(dx, dy, argmax, gate, shape, stream); });
-  return device.result(dx);
+  const auto launch = [&](float* dx, const float* dy, const uint8_t* argmax, const float* gate,
+                          cudaStream_t stream) {
+    maxpool2d_backward(dx, dy, argmax, gate, shape, stream);
+  };
+  return one_output(shape.input_size(), launch, h_dy, h_argmax, h_gate);
 }
 
 TEST_CASE("maxpool2d_forward", "[maxpool2d]") {

@@ -1,5 +1,6 @@
-// The shapes that the tests and the benchmark run: those of the default model, and the edges where
-// kernels go wrong: 1, one less and one more than a tile, two tiles and one, unequal axes.
+// The shapes that the kernels' tests run: those of the default model, and the edges where kernels
+// go wrong: 1, one less and one more than a tile, two tiles and one, unequal axes. The benchmark
+// has its own (host/engine/bench): it times shapes that people train, not edges.
 #pragma once
 
 #include <algorithm>
@@ -151,8 +152,27 @@ inline std::vector<ConvShape> edge_conv_shapes() {
   return shapes;
 }
 
-// Convolutions of 3x3 with 2x2 pooling behind them, sizes of the convolution's output; `pad` as in
-// ConvShape, `unread` rows and columns lie behind the last window.
+// The good shape with one impossible field each.
+inline std::vector<ConvShape> impossible_conv_shapes(const ConvShape& good) {
+  struct Field {
+    int ConvShape::*member;
+    int value;
+  };
+  std::vector<ConvShape> shapes;
+  for (const Field& field :
+       {Field{&ConvShape::n, 0}, Field{&ConvShape::h, -1}, Field{&ConvShape::w, 0},
+        Field{&ConvShape::c, 0}, Field{&ConvShape::k, -2}, Field{&ConvShape::r, 0},
+        Field{&ConvShape::s, 0}, Field{&ConvShape::stride_h, 0}, Field{&ConvShape::stride_w, -1},
+        Field{&ConvShape::pad_h, -1}, Field{&ConvShape::pad_w, -1}, Field{&ConvShape::p, 0},
+        Field{&ConvShape::q, 0}}) {
+    shapes.push_back(good);
+    shapes.back().*field.member = field.value;
+  }
+  return shapes;
+}
+
+// Convolutions of 3x3 followed by 2x2 pooling, sizes of the convolution's output; `pad` as in
+// ConvShape, `unread` rows and columns come after the last window.
 inline ConvShape conv_pool(int n, int p, int q, int c, int k, Window pad = {0, 0},
                            Window unread = {0, 0}) {
   return {n, p + 2 - pad.h + unread.h, q + 2 - pad.w + unread.w, c, k, 3, 3, 1, 1, pad.h, pad.w, p,

@@ -17,6 +17,33 @@ namespace mnist {
 using reference::widen;
 using Extents = std::vector<int64_t>;
 
+// ---- the extents of an operation's tensors ------------------------------------------------------
+inline Extents input_extents(const ConvShape& s) {
+  return {s.n, s.h, s.w, s.c};
+}
+inline Extents filter_extents(const ConvShape& s) {
+  return {s.r, s.s, s.c, s.k};
+}
+inline Extents output_extents(const ConvShape& s) {
+  return {s.n, s.p, s.q, s.k};
+}
+inline Extents input_extents(const PoolShape& s) {
+  return {s.n, s.h, s.w, s.c};
+}
+inline Extents output_extents(const PoolShape& s) {
+  return {s.n, s.p, s.q, s.c};
+}
+inline Extents input_extents(const DenseShape& s) {
+  return {s.n, s.in};
+}
+inline Extents filter_extents(const DenseShape& s) {
+  return {s.in, s.out};
+}
+inline Extents output_extents(const DenseShape& s) {
+  return {s.n, s.out};
+}
+
+// ---- comparison ---------------------------------------------------------------------------------
 // "(0,3,2,1)": the coordinates of element i of a row-major tensor.
 inline std::string coordinates(size_t i, const Extents& extents) {
   std::string text;
