@@ -291,7 +291,7 @@ TEST_CASE("engine: progress sees growing sums", "[engine]") {
   CHECK(seen.back().loss_sum == end.loss_sum);
 }
 
-TEST_CASE("engine: rows behind a short batch leave no trace", "[engine]") {
+TEST_CASE("engine: rows after a short batch leave no trace", "[engine]") {
   // 40 samples in batches of 32: the 24 idle rows of the second batch hold older samples' bytes.
   const Model model = parse_arch("conv:3x3,pool:2,flatten,dense:10");
   const StripeData data(40);

@@ -56,7 +56,7 @@ TEST_CASE("conv2d_forward with every mixture of bias and ReLU", "[conv2d]") {
   check.mixtures(conv_same(2, 7, 9, 3, 33, {3, 3}));
 }
 
-TEST_CASE("conv2d passes NaN on to where it belongs", "[conv2d]") {
+TEST_CASE("conv2d passes NaN on to what depends on it", "[conv2d]") {
   // dy's in the image's interior: NaN times the zeros of the padding may well be NaN.
   check.nan(conv_same(2, 6, 7, 5, 6, {3, 3}), ((size_t(1) * 6 + 2) * 7 + 3) * 6 + 1);
 }

@@ -1,5 +1,5 @@
-// A convolution and the 2x2 max pooling behind it in one pass, forward and both ways back, against
-// the reference's two steps.
+// A convolution and the 2x2 max pooling after it as one operation, the forward and both backward
+// passes, against the reference's two steps.
 #include "kernels/kernels.h"
 #include "tests/support/cases.h"
 #include "tests/support/layer_runs.h"
@@ -112,7 +112,7 @@ TEST_CASE("conv2d_pool_forward with every mixture of bias, ReLU and ties", "[con
 }
 
 // As in maxpool2d: a NaN stays if it comes first in its window and loses otherwise.
-TEST_CASE("conv2d_pool_forward passes NaN on to where it belongs", "[conv2d_pool]") {
+TEST_CASE("conv2d_pool_forward passes NaN on to what depends on it", "[conv2d_pool]") {
   for (const ConvShape& shape :
        {conv_pool(2, 6, 8, 5, 6), conv_pool(2, 6, 8, 1, 33), conv_pool_same(1, 10, 8, 32, 32)})
     for (bool relu : {false, true}) {
@@ -215,13 +215,13 @@ TEST_CASE("conv2d_pool_backward_filter", "[conv2d_pool]") {
 }
 
 // Each code alone: a kernel that confuses two of them would still be right for a symmetric filter.
-TEST_CASE("conv2d_pool_backward of one place in every window", "[conv2d_pool]") {
+TEST_CASE("conv2d_pool_backward of the same winner in every window", "[conv2d_pool]") {
   for (const ConvShape& shape : {conv_pool(2, 6, 4, 3, 33), conv_pool_same(2, 4, 6, 32, 8)})
-    for (uint8_t place = 0; place < 4; ++place) {
-      INFO(to_string(shape) << ", place " << int(place));
+    for (uint8_t winner = 0; winner < 4; ++winner) {
+      INFO(to_string(shape) << ", winner " << int(winner));
       Random random;
       const size_t size = pool_of(shape).output_size();
-      const std::vector<uint8_t> argmax(size, place);
+      const std::vector<uint8_t> argmax(size, winner);
       const auto x = random.whole(shape.input_size());
       const auto w = random.whole(shape.filter_size());
       const auto dy = random.whole(size);
@@ -235,7 +235,7 @@ TEST_CASE("conv2d_pool_backward of one place in every window", "[conv2d_pool]") 
     }
 }
 
-TEST_CASE("conv2d_pool_backward passes NaN on to where it belongs", "[conv2d_pool]") {
+TEST_CASE("conv2d_pool_backward passes NaN on to what depends on it", "[conv2d_pool]") {
   const ConvShape shape = conv_pool_same(2, 6, 8, 5, 6);
   Random random;
   const size_t size = pool_of(shape).output_size();

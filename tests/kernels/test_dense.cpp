@@ -58,7 +58,7 @@ TEST_CASE("dense_forward with every mixture of bias and ReLU", "[dense]") {
   check.mixtures({9, 21, 35});
 }
 
-TEST_CASE("dense passes NaN on to where it belongs", "[dense]") {
+TEST_CASE("dense passes NaN on to what depends on it", "[dense]") {
   check.nan({5, 18, 7}, 11);
 }
 

@@ -1,4 +1,4 @@
-// Dropout: the mask is the documented one, the same on the way back, and another one in every
+// Dropout: the mask is the documented one, the same in the backward pass, and another in every
 // update.
 #include "kernels/kernels.h"
 #include "tests/support/compare.h"
@@ -69,7 +69,7 @@ TEST_CASE("dropout keeps the promised share", "[dropout]") {
   }
 }
 
-TEST_CASE("dropout has the same mask on the way back", "[dropout]") {
+TEST_CASE("dropout has the same mask in the backward pass", "[dropout]") {
   Random random;
   const auto x = random.reals(1000, 1, 2), dy = random.reals(1000, 1, 2);
   const Stream stream = {random.next(), 5};

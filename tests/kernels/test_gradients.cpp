@@ -78,7 +78,7 @@ TEST_CASE("gradients of a convolution", "[gradients]") {
   }
 }
 
-TEST_CASE("gradients of a convolution and the pooling behind it", "[gradients]") {
+TEST_CASE("gradients of a convolution and the pooling after it", "[gradients]") {
   for (const ConvShape& shape : {conv_pool(2, 4, 6, 3, 4), conv_pool_same(1, 4, 4, 2, 5),
                                  conv_pool(1, 2, 4, 5, 3, {1, 0}, {0, 2})}) {
     DYNAMIC_SECTION(to_string(shape)) {
@@ -128,7 +128,7 @@ TEST_CASE("gradients of a convolution and the pooling behind it", "[gradients]")
   }
 }
 
-TEST_CASE("gradients of a dense layer behind a ReLU", "[gradients]") {
+TEST_CASE("gradients of a dense layer after a ReLU", "[gradients]") {
   const DenseShape shape = {3, 19, 7};
   Random random;
   auto h_z = random.reals(shape.input_size());

@@ -55,7 +55,7 @@ TEST_CASE("maxpool2d_forward", "[maxpool2d]") {
       SECTION("few different values: ties") {
         require_forward(random.whole(size, -1, 1), shape);
       }
-      SECTION("behind a ReLU: many zeros") {
+      SECTION("after a ReLU: many zeros") {
         require_forward(random.rectified(size), shape);
       }
       SECTION("all equal") {
@@ -123,10 +123,10 @@ TEST_CASE("maxpool2d refuses impossible shapes", "[maxpool2d]") {
   bad[6].stride_h = 0;
   bad[7].stride_w = -1;
   bad[8].pad_h = -1;
-  bad[9].pad_w = 2;  // a window that lies in the padding has no largest value
+  bad[9].pad_w = 2;  // a window within the padding has no largest value
   bad[10].p = 0;
   bad[11].q = -1;
-  bad[12].p = 3;  // likewise, behind the image
+  bad[12].p = 3;  // likewise, after the image
   bad[13].q = 4;
   bad[14] = pool_valid(1, 17, 17, 1, {17, 16}, {1, 1});  // 272 positions do not fit the code
   for (const PoolShape& shape : bad) {

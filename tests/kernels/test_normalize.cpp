@@ -32,7 +32,7 @@ void require_batch(const std::vector<int32_t>& h_permutation, const std::vector<
 
 constexpr float kScale = 1.f / 255.f;
 
-TEST_CASE("normalize takes the first rows where there is no state", "[normalize]") {
+TEST_CASE("normalize takes the first rows if there is no state", "[normalize]") {
   for (int pixels : {784, 1, 2, 3, 4, 5, 785, 1030}) {
     for (int batch : {1, 2, 33}) {
       DYNAMIC_SECTION(batch << " rows of " << pixels << " pixels") {

@@ -99,7 +99,7 @@ TEST_CASE("softmax_xent counts the rows that the step has", "[softmax_xent]") {
       auto logits = random.reals(size_t(size.n) * size_t(size.classes), -8, 8);
       const auto labels = random.bytes(size_t(size.n), 0, size.classes - 1);
       const auto want = reference::softmax_xent(widen(logits), labels, rows, size.n, size.classes);
-      // The rows behind the end may hold anything.
+      // The rows after the end may hold anything.
       for (size_t i = size_t(rows) * size_t(size.classes); i < logits.size(); ++i)
         logits[i] = std::numeric_limits<float>::quiet_NaN();
       // Third batch of an epoch that began at update 100.

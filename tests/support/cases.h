@@ -119,7 +119,7 @@ inline std::vector<ConvShape> edge_conv_shapes() {
       conv_valid(5, 6, 5, 32, 65, {3, 3}),           //
       conv_valid(9, 26, 26, 1, 33, {3, 3}),          // a long sum in the filter's gradient
       conv_same(1, 5, 5, 1, 4, {3, 3}),              //
-      conv_same(2, 7, 6, 3, 5, {2, 4}),              // one row more behind than before
+      conv_same(2, 7, 6, 3, 5, {2, 4}),              // one row more below than above
       conv_same(2, 6, 9, 5, 32, {5, 3}),             //
       conv_same(1, 8, 7, 4, 9, {3, 3}, {2, 2}),  // padding that depends on the parity of the size
       conv_same(3, 9, 8, 4, 3, {4, 5}, {3, 2}),  //
@@ -178,7 +178,7 @@ inline ConvShape conv_pool(int n, int p, int q, int c, int k, Window pad = {0, 0
   return {n, p + 2 - pad.h + unread.h, q + 2 - pad.w + unread.w, c, k, 3, 3, 1, 1, pad.h, pad.w, p,
           q};
 }
-// The same padding before and behind.
+// The same padding on all sides.
 inline ConvShape conv_pool_same(int n, int p, int q, int c, int k) {
   return {n, p, q, c, k, 3, 3, 1, 1, 1, 1, p, q};
 }
@@ -257,7 +257,7 @@ inline std::vector<PoolShape> edge_pool_shapes() {
       pool_valid(2, 9, 10, 7, {2, 2}, {3, 4}),     // gaps between the windows
       pool_valid(1, 16, 17, 2, {16, 16}, {1, 1}),  // the largest window: 256 positions
       pool_valid(5, 12, 12, 64, {2, 2}, {2, 2}),   //
-      pool_same(2, 7, 5, 3, {2, 2}, {2, 2}),       // padding behind alone
+      pool_same(2, 7, 5, 3, {2, 2}, {2, 2}),       // padding on the right and below only
       pool_same(2, 7, 6, 4, {3, 3}, {2, 2}),       //
       pool_same(1, 5, 9, 32, {3, 2}, {1, 1}),      //
       pool_same(1, 4, 3, 5, {5, 4}, {2, 3}),       // window larger than the image

@@ -2,7 +2,7 @@
 // replayed; and, on the cpu target, with the threads of a block (and the blocks) in several orders
 // and on one OS thread. All outputs must be equal to the bit.
 //
-// Buffers lie between guard words, which must survive; inputs must survive too; outputs and scratch
+// Guard words around each buffer must survive; inputs must survive too; outputs and scratch
 // start as NaN. An empty buffer is a null pointer.
 //   DeviceCase device;
 //   const float* x = device.input(h_x);
@@ -121,7 +121,7 @@ class DeviceCase {
   // Bytes of a guard, on both sides: keeps the alignment that cudaMalloc gives.
   static constexpr size_t kGuard = 256;
   // As a float it is a signalling NaN: a value read from outside a buffer shows up in the result,
-  // and no arithmetic gives the word back, so that even x += 0 behind the end is seen.
+  // and no arithmetic gives the word back, so that even x += 0 after the end is seen.
   static constexpr uint32_t kGuardWord = 0x7FA0DEAD;
 
   struct Buffer {
@@ -168,7 +168,7 @@ class DeviceCase {
       INFO("buffer number " << i << " of " << after.size() - 2 * kGuard << " bytes");
       const size_t payload_end = after.size() - kGuard;
       require_equal("guard before it", after, buffer.initial, 0, kGuard);
-      require_equal("guard behind it", after, buffer.initial, payload_end, after.size());
+      require_equal("guard after it", after, buffer.initial, payload_end, after.size());
       if (buffer.role == Role::kInput)
         require_equal("input", after, buffer.initial, kGuard, payload_end);
       if (buffer.role == Role::kOutput && !buffer.result.empty())

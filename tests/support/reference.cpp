@@ -19,7 +19,7 @@ void add(Sums& sums, size_t i, double term) {
   sums.magnitude[i] += std::fabs(term);
 }
 
-// Calls visit(place in x, place in w, place in y) for every product of a convolution.
+// Calls visit(index in x, index in w, index in y) for every product of a convolution.
 template <typename Visit>
 void for_each_product(const ConvShape& shape, Visit visit) {
   size_t y = 0;

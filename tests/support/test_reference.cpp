@@ -63,7 +63,7 @@ TEST_CASE("a comparison fails on what is wrong", "[reference]") {
           "2 of 6 wrong; first (1,0) is 4, not 3 +- 0; worst (1,0) is 4, not 3 +- 0");
 }
 
-// A worked example: cross-correlation (no flip), 'same' padding with one column behind alone.
+// A worked example: cross-correlation (no flip), 'same' padding with one column on the right only.
 TEST_CASE("the reference convolution is Keras'", "[reference]") {
   const ConvShape shape = conv_same(1, 2, 2, 1, 1, {1, 2});
   REQUIRE(shape.pad_w == 0);

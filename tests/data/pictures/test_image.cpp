@@ -318,7 +318,7 @@ TEST_CASE("image: every truncation is refused, every damage survived") {
 
 TEST_CASE("image: sizes beyond the limit are refused before memory is taken") {
   Folder folder;
-  // Only the header is needed to know: the picture behind it is cut off.
+  // The header is enough to know it: the picture after it is cut off.
   Bytes png = encode_png({8001, 8000, PNG_COLOR_TYPE_GRAY, 1}, Bytes(size_t{1001} * 8000));
   png.resize(100);
   Failure failure = folder.failure(png);
