@@ -4,6 +4,9 @@
 // Step number and learning rate are read from device memory, since a captured graph would freeze
 // arguments. Every block takes a ticket once it has read them; the last one sets up the next
 // update.
+//
+// A thread updates four vectors of four. Default network: 225034 parameters, grid 55, block 256;
+// each of w, m, v and g is read, and w, m, v are written, once.
 #include <cmath>
 
 #include "kernels/common.cuh"
@@ -14,7 +17,7 @@ namespace mnist::MNIST_TARGET {
 namespace {
 
 // 1 - beta as Keras has it, rounded once from the decimal number: 1 - 0.9f would be 0.10000002f,
-// not 0.1f. Seven digits are what tells floats from each other.
+// not 0.1f. The nearest number of seven digits is the one that was meant.
 float one_minus(float beta) {
   return float(1.0 - std::round(double(beta) * 1e7) / 1e7);
 }
@@ -28,6 +31,7 @@ __host__ __device__ float bias_correction(float beta1, float beta2, int64_t t) {
 
 }  // namespace
 
+// w, m, v, g [size].
 __global__ void __launch_bounds__(kBlockSize, 1)
     adam_kernel(float* w, float* m, float* v, const float* g, StepState* state, AdamParams params,
                 float one_minus_beta1, float one_minus_beta2, size_t size) {
@@ -72,8 +76,8 @@ void adam(float* w, float* m, float* v, const float* g, StepState* state, const 
   CHECK(params.beta1 >= 0 && params.beta1 < 1 && params.beta2 >= 0 && params.beta2 < 1);
   CHECK(params.eps >= 0);
   CHECK(w != nullptr && m != nullptr && v != nullptr && g != nullptr && state != nullptr);
-  launch(adam_kernel, vector_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), 0, stream, w, m, v,
-         g, state, params, one_minus(params.beta1), one_minus(params.beta2), size);
+  launch(adam_kernel, vector_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), stream, w, m, v, g,
+         state, params, one_minus(params.beta1), one_minus(params.beta2), size);
 }
 
 StepState initial_step_state(int64_t iteration, float learning_rate, const AdamParams& params) {

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/target.h"
+
 namespace mnist::MNIST_TARGET {
 
 class CudaError : public std::runtime_error {

@@ -20,9 +20,9 @@ constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;
 }
 
-// f(0), ..., f(count - 1), each with its number as a constant: unrolled, whatever the compiler
-// thinks of it, so that arrays indexed by it can live in registers. g++ has to be told to inline
-// the lambda, too: [&](auto i) INLINED { ... }.
+// f(0), ..., f(count - 1), each with its number as a constant: always unrolled, so that arrays
+// indexed by it can live in registers. g++ has to be told to inline the lambda, too:
+// [&](auto i) INLINED { ... }.
 #define INLINED __attribute__((always_inline))
 template <typename F, int... i>
 __device__ __forceinline__ void unrolled(F&& f, std::integer_sequence<int, i...>) {
@@ -33,17 +33,21 @@ __device__ __forceinline__ void unrolled(F&& f) {
   unrolled(f, std::make_integer_sequence<int, count>());
 }
 
+// f(0, 0), f(0, 1), ..., f(rows - 1, cols - 1) in the same way.
+template <int cols, typename F, int... i>
+__device__ __forceinline__ void unrolled2(F&& f, std::integer_sequence<int, i...>) {
+  (f(std::integral_constant<int, i / cols>(), std::integral_constant<int, i % cols>()), ...);
+}
+template <int rows, int cols, typename F>
+__device__ __forceinline__ void unrolled2(F&& f) {
+  unrolled2<cols>(f, std::make_integer_sequence<int, rows * cols>());
+}
+
 // The grid of kBlockSize blocks for `threads` threads, each of which does one element or vector.
 inline dim3 elementwise_grid(size_t threads) {
   const size_t blocks = ceil_div(threads, size_t{kBlockSize});
   CHECK(blocks <= INT32_MAX);
   return dim3(unsigned(blocks));
-}
-
-// As many warps, kBlockSize threads at most, as share `tasks` with the least left over.
-inline int even_warps(int tasks) {
-  constexpr int kMostWarps = kBlockSize / kWarpSize;
-  return ceil_div(tasks, ceil_div(tasks, kMostWarps));
 }
 
 // The index of a thread in such a grid.
@@ -52,13 +56,20 @@ __device__ inline int64_t element_index() {
 }
 
 // The same for kernels whose threads do several vectors of four elements: vector_index(i) for i
-// from 0 to kVectorsPerThread - 1, neighbouring threads next to each other.
+// from 0 to kVectorsPerThread - 1. Neighbouring threads take neighbouring vectors.
 inline constexpr int kVectorsPerThread = 4;
 inline dim3 vector_grid(size_t vectors) {
   return elementwise_grid(ceil_div(vectors, size_t{kVectorsPerThread}));
 }
 __device__ inline int64_t vector_index(int i) {
   return (int64_t{blockIdx.x} * kVectorsPerThread + i) * blockDim.x + threadIdx.x;
+}
+
+// The number of warps, at most kBlockSize threads, among which `tasks` divide most evenly: 13 tasks
+// go to 7 warps in two rounds, not to 8.
+inline int balanced_warps(int tasks) {
+  constexpr int kMostWarps = kBlockSize / kWarpSize;
+  return ceil_div(tasks, ceil_div(tasks, kMostWarps));
 }
 
 // n / value for 0 <= n < 2^31 by one multiplication: with 2^l >= value, the multiplier
@@ -110,7 +121,7 @@ __device__ inline float relu_of(float v) {
   return v < 0.0f ? 0.0f : v;
 }
 
-// The way back through the ReLU that made `gate`.
+// The backward pass of the ReLU that made `gate`.
 __device__ inline float gated(float v, float gate) {
   return gate > 0.0f ? v : 0.0f;
 }

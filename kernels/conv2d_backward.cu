@@ -1,12 +1,14 @@
-// Convolution backward, as implicit matrix products (gemm.cuh, conv.cuh).
+// Convolution backward, as implicit matrix products (gemm.cuh, conv_sources.cuh):
 //   data:   dx[n,h,w,c] = sum over r,s,k of dy[n,p,q,k] w[r,s,c,k], p and q such that window (p,q)
 //           holds (h,w) at (r,s):           gemm_m = N*H*W, gemm_n = C, gemm_k = R*S*K
 //   filter: dw[r,s,c,k] = sum over n,p,q of x[n,h,w,c] dy[n,p,q,k]:
 //                                           gemm_m = R*S*C, gemm_n = K, gemm_k = N*P*Q
-// The filter's sum is long and its result small, so gemm_k is divided into slices that blocks sum
-// side by side; sum_rows adds them in order. The division depends on the shape alone. A row of ones
-// below the unfolded x makes the bias' gradient the last row of the same product.
-#include "kernels/conv.cuh"
+// The filter's sum is long and its result small, so gemm_k is divided into slices of at least 256
+// positions, as many as make 256 blocks, that blocks sum side by side (split-K); sum_rows adds them
+// in order. The division depends on the shape alone. A row of ones below the unfolded x makes the
+// bias' gradient the last row of the same product. The default network does not come here: see
+// conv2d_pool_backward.cu.
+#include "kernels/conv_sources.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -15,6 +17,7 @@
 namespace mnist::MNIST_TARGET {
 
 // ---- data --------------------------------------------------------------------------------------
+// dx [N*H*W, C], dy [N*H*W, R*S*K], w [C, R*S*K]; the mapping of gemm.cuh.
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     conv2d_backward_data_kernel(GemmOutput dx, OutputGradientSource dy, FilterSource w) {
@@ -28,14 +31,11 @@ void conv2d_backward_data(float* dx, const float* dy, const float* w, const floa
   const OutputGradientSource gradient(dy, shape);
   const FilterSource filter(w, shape);
   const GemmOutput out{.data = dx, .rows = gradient.rows, .cols = shape.c, .gate = gate};
-  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
-    using Tile = decltype(tile);
-    launch(conv2d_backward_data_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
-           dim3(Tile::kThreads), 0, stream, out, gradient, filter);
-  });
+  launch_gemm([](auto tile) { return conv2d_backward_data_kernel<decltype(tile)>; }, out, stream,
+              gradient, filter);
 }
 
-// One thread per value of dx.
+// dx, gate [N,H,W,C], dy [N,P,Q,K], w [R,S,C,K]. One thread per value of dx.
 __global__ void conv2d_backward_data_naive_kernel(float* dx, const float* dy, const float* w,
                                                   const float* gate, ConvShape shape) {
   const int64_t index = element_index();
@@ -64,7 +64,7 @@ void conv2d_backward_data_naive(float* dx, const float* dy, const float* w, cons
   check_shape(shape);
   CHECK(dx != nullptr && dy != nullptr && w != nullptr);
   launch(conv2d_backward_data_naive_kernel, elementwise_grid(shape.input_size()), dim3(kBlockSize),
-         0, stream, dx, dy, w, gate, shape);
+         stream, dx, dy, w, gate, shape);
 }
 
 // ---- filter ------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ Slices divide(int64_t gemm_m, int64_t gemm_n, int64_t gemm_k) {
 
 }  // namespace
 
-// dw, and behind it dbias, as one row of numbers.
+// dw, and after it dbias, as one row of numbers.
 struct FilterAndBias {
   float* dw;
   float* dbias;
@@ -110,6 +110,8 @@ struct FilterAndBias {
   }
 };
 
+// dw [R*S*C, K], or one [slices][R*S*C, K]; x [N*P*Q, R*S*C], dy [N*P*Q, K]. The mapping of
+// gemm.cuh with slice blockIdx.z, which sums positions blockIdx.z * slice_length and on.
 template <typename Tile, typename Windows>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     conv2d_backward_filter_kernel(GemmOutput dw, int64_t slice_size, int slice_length, Windows x,
@@ -123,7 +125,7 @@ size_t conv2d_backward_filter_workspace(const ConvShape& shape) {
   check_shape(shape);
   const int64_t gemm_m = int64_t{shape.r} * shape.s * shape.c + 1;
   const int64_t gemm_k = int64_t{shape.n} * shape.p * shape.q;
-  return with_gemm_tile(gemm_m, shape.k, most_slices(gemm_k), [&](auto tile) {
+  return dispatch_gemm_tile(gemm_m, shape.k, most_slices(gemm_k), [&](auto tile) {
     const Slices slices = divide<decltype(tile)>(gemm_m, shape.k, gemm_k);
     if (slices.count == 1) return size_t{0};
     return size_t(slices.count) * (shape.filter_size() + shape.k);
@@ -140,7 +142,7 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
   const MatrixSource gradient(dy, windows.rows, shape.k);
   // The same tiles and slices with and without bias, for the same dw.
   const int64_t gemm_m = windows.cols + 1;
-  with_gemm_tile(gemm_m, shape.k, most_slices(windows.rows), [&](auto tile) {
+  dispatch_gemm_tile(gemm_m, shape.k, most_slices(windows.rows), [&](auto tile) {
     using Tile = decltype(tile);
     const Slices slices = divide<Tile>(gemm_m, shape.k, windows.rows);
     const int rows = windows.cols + (dbias != nullptr ? 1 : 0);
@@ -149,21 +151,19 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
         slices.count == 1
             ? GemmOutput{.data = dw, .rows = windows.cols, .cols = shape.k, .last_row = dbias}
             : GemmOutput{.data = workspace, .rows = rows, .cols = shape.k};
-    const dim3 grid = gemm_grid<Tile>(rows, shape.k, slices.count);
-    if (dbias != nullptr)
-      launch(conv2d_backward_filter_kernel<Tile, WithOnes<WindowSource>>, grid,
-             dim3(Tile::kThreads), 0, stream, out, size, slices.length, WithOnes(windows),
-             gradient);
-    else
-      launch(conv2d_backward_filter_kernel<Tile, WindowSource>, grid, dim3(Tile::kThreads), 0,
-             stream, out, size, slices.length, windows, gradient);
+    const auto run = [&](const auto& source) {
+      launch_gemm<Tile>(conv2d_backward_filter_kernel<Tile, std::decay_t<decltype(source)>>, out,
+                        slices.count, stream, size, slices.length, source, gradient);
+    };
+    dbias != nullptr ? run(WithOnes(windows)) : run(windows);
     if (slices.count > 1)
       sum_rows(FilterAndBias{dw, dbias, int(shape.filter_size())}, workspace, slices.count, size,
                stream);
   });
 }
 
-// One thread per value of dw, and one per value of dbias.
+// dw [R,S,C,K], dbias [K] or null, x [N,H,W,C], dy [N,P,Q,K]. One thread per value of dw, and one
+// per value of dbias.
 __global__ void conv2d_backward_filter_naive_kernel(float* dw, float* dbias, const float* x,
                                                     const float* dy, ConvShape shape) {
   const int64_t index = element_index(), bias_index = index - int64_t(shape.filter_size());
@@ -198,7 +198,7 @@ void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const
   check_shape(shape);
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
   launch(conv2d_backward_filter_naive_kernel, elementwise_grid(shape.filter_size() + shape.k),
-         dim3(kBlockSize), 0, stream, dw, dbias, x, dy, shape);
+         dim3(kBlockSize), stream, dw, dbias, x, dy, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

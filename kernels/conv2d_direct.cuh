@@ -1,12 +1,24 @@
-// Convolution of one-channel images (a first layer), stride 1: a matrix product would be R*S deep
-// only. A lane makes one output channel, a warp walks along a row of 2x2 output patches, whose
-// (R+1) x (S+1) input pixels are the same for all lanes. The patch is also a pooling window.
+// Convolution of one-channel images with stride 1, as in a first layer, with bias, ReLU and, if
+// kPool, the 2x2 max pooling after it:
+//   y[n,p,q,k] = max(0, bias[k] + sum over r,s of x[n, p-pad_h+r, q-pad_w+s] w[r,s,k])
+// As a matrix product it would be R*S = 9 deep only, too little to pay for the way through shared
+// memory. Instead, lanes are output channels, each with its nine filter values in registers. A warp
+// walks along a row of 2x2 patches of outputs; the 4x4 pixels that such a patch needs are the same
+// for all lanes, and eight of them are new at each step (sliding_patch.cuh): 8 loads of one address
+// for 36 multiply-adds. A patch of outputs is also a pooling window.
+//
+// Default network: x [128,28,28,1], w [3,3,1,32], y [128,12,12,32] pooled. Only P = Q = 24 of 26
+// rows and columns are computed: no later pooling keeps anything of the others. Grid (128, 1),
+// block 192 = 6 warps. Block (n, 0) makes image n; its warp w makes rows w and w + 6 of the twelve
+// rows of windows, in twelve steps each; lane l makes channel l. No shared memory. A window's
+// maximum leaves in one store of 128 bytes a warp, its index in one of 32.
 #pragma once
 
 #include "kernels/common.cuh"
-#include "kernels/conv.cuh"
+#include "kernels/conv_sources.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
+#include "kernels/sliding_patch.cuh"
 
 namespace mnist::MNIST_TARGET {
 
@@ -16,34 +28,37 @@ inline bool conv2d_direct_fits(const ConvShape& shape) {
 
 // What happens to sums whose lanes are output channels.
 struct DirectConvOutput {
-  float* y;         // [N,P,Q,K], pooled [N,P/2,Q/2,K]
-  uint8_t* argmax;  // of the pooled output, or null
-  const float* bias;
+  float* y;           // [N,P,Q,K]; pooled [N,P/2,Q/2,K]
+  uint8_t* argmax;    // [N,P/2,Q/2,K], or null
+  const float* bias;  // [K], or null
   bool relu;
 
-  __device__ __forceinline__ WarpFloat finished(WarpFloat sum, WarpFloat bias_k) const {
+  __device__ __forceinline__ WarpFloat epilogue(WarpFloat sum, WarpFloat bias_k) const {
     sum = sum + bias_k;
     return relu ? warp_select(is_negative(sum), WarpFloat{}, sum) : sum;
   }
 
-  // The largest of a window's four sums, the first of equal ones, to element `at` of y.
-  __device__ __forceinline__ void store_window(const WarpFloat (&sums)[4], WarpFloat bias_k,
+  // Stores the largest of a window's four outputs, the first of equal ones, as element `at` of y,
+  // and its index 2a + b in argmax.
+  __device__ __forceinline__ void store_window(const WarpFloat (&sums)[2][2], WarpFloat bias_k,
                                                int64_t at, int valid) const {
-    WarpFloat best = finished(sums[0], bias_k);
-    WarpInt place{};
-    unrolled<3>([&](auto o) INLINED {
-      const WarpFloat v = finished(sums[o + 1], bias_k);
-      const WarpBool wins = v > best;
-      best = warp_select(wins, v, best);
-      place = warp_select(wins, o + 1, place);
+    WarpFloat best = epilogue(sums[0][0], bias_k);
+    WarpInt best_index{};
+    unrolled2<2, 2>([&](auto a, auto b) INLINED {
+      if constexpr (a + b > 0) {
+        const WarpFloat v = epilogue(sums[a][b], bias_k);
+        const WarpBool wins = v > best;
+        best = warp_select(wins, v, best);
+        best_index = warp_select(wins, 2 * a + b, best_index);
+      }
     });
     warp_store(y + at, best, valid);
-    if (argmax != nullptr) warp_store(argmax + at, place, valid);
+    if (argmax != nullptr) warp_store(argmax + at, best_index, valid);
   }
 };
 
-// Rows of patches are dealt out to the warps of a block; blockIdx is (image, 32 channels, -).
-// kR x kS is the filter's size, 0 x 0 any.
+// x [N,H,W], w [R,S,K], out.y [N,P,Q,K] or pooled. blockIdx is (image, group of 32 channels); the
+// block's warps take turns on the rows of patches. kR x kS is the filter's size, 0 x 0 any.
 template <bool kPool, int kR, int kS>
 __global__ void __launch_bounds__(kBlockSize, 1)
     conv2d_direct_kernel(DirectConvOutput out, const float* x, const float* w, ConvShape shape) {
@@ -57,41 +72,34 @@ __global__ void __launch_bounds__(kBlockSize, 1)
     return inside ? image[h * shape.w + col] : 0.0f;
   };
 
-  WarpFloat filter[kR > 0 ? kR * kS : 1];
+  [[maybe_unused]] WarpFloat filter[kR + 1][kS + 1];  // kR x kS; C++ has no empty array
   if constexpr (kR > 0)
-    unrolled<kR * kS>([&](auto t) INLINED { filter[t] = warp_load(w + t * shape.k + k, valid); });
+    unrolled2<kR, kS>([&](auto r, auto s) INLINED {
+      filter[r][s] = warp_load(w + (r * kS + s) * shape.k + k, valid);
+    });
 
   const int patch_rows = ceil_div(shape.p, 2), patch_cols = ceil_div(shape.q, 2);
   const int warps = blockDim.x / kWarpSize;
   for (int i = threadIdx.x / kWarpSize; i < patch_rows; i += warps) {
-    const int top = 2 * i - shape.pad_h;
-    [[maybe_unused]] float window[kR + 1][kS + 1];
-    if constexpr (kR > 0)
-      unrolled<kR + 1>([&](auto r) INLINED {
-        unrolled<kS - 1>([&](auto s)
-                             INLINED { window[r][s + 2] = pixel(top + r, s - shape.pad_w); });
-      });
+    const int top = 2 * i - shape.pad_h;  // of the patch's input
+    [[maybe_unused]] SlidingPatch<float, kR + 1, kS + 1> patch;
+    if constexpr (kR > 0) patch.begin(top, -shape.pad_w, pixel);
     for (int j = 0; j < patch_cols; ++j) {
       const int left = 2 * j - shape.pad_w;
-      WarpFloat sum[4] = {};
+      WarpFloat sum[2][2] = {};
       if constexpr (kR > 0) {
-        unrolled<kR + 1>([&](auto r) INLINED {
-          unrolled<kS - 1>([&](auto s) INLINED { window[r][s] = window[r][s + 2]; });
-          window[r][kS - 1] = pixel(top + r, left + kS - 1);
-          window[r][kS] = pixel(top + r, left + kS);
-        });
-        unrolled<kR * kS>([&](auto t) INLINED {
-          constexpr int r = t / kS, s = t % kS;
-          unrolled<4>([&](auto o) INLINED {
-            sum[o] = warp_fma(window[r + o / 2][s + o % 2], filter[t], sum[o]);
+        patch.move_to(top, left, pixel);
+        unrolled2<kR, kS>([&](auto r, auto s) INLINED {
+          unrolled2<2, 2>([&](auto a, auto b) INLINED {
+            sum[a][b] = warp_fma(patch.at[r + a][s + b], filter[r][s], sum[a][b]);
           });
         });
       } else {
         for (int r = 0; r < r_count; ++r) {
           for (int s = 0; s < s_count; ++s) {
             const WarpFloat filter_rs = warp_load(w + (r * s_count + s) * shape.k + k, valid);
-            unrolled<4>([&](auto o) INLINED {
-              sum[o] = warp_fma(pixel(top + r + o / 2, left + s + o % 2), filter_rs, sum[o]);
+            unrolled2<2, 2>([&](auto a, auto b) INLINED {
+              sum[a][b] = warp_fma(pixel(top + r + a, left + s + b), filter_rs, sum[a][b]);
             });
           }
         }
@@ -100,11 +108,11 @@ __global__ void __launch_bounds__(kBlockSize, 1)
         const int64_t at = ((int64_t{n} * patch_rows + i) * patch_cols + j) * shape.k + k;
         out.store_window(sum, bias, at, valid);
       } else {
-        unrolled<4>([&](auto o) INLINED {
-          const int p = 2 * i + o / 2, q = 2 * j + o % 2;
+        unrolled2<2, 2>([&](auto a, auto b) INLINED {
+          const int p = 2 * i + a, q = 2 * j + b;
           if (p < shape.p && q < shape.q)
             warp_store(out.y + ((int64_t{n} * shape.p + p) * shape.q + q) * shape.k + k,
-                       out.finished(sum[o], bias), valid);
+                       out.epilogue(sum[a][b], bias), valid);
         });
       }
     }
@@ -120,7 +128,8 @@ void conv2d_direct(const DirectConvOutput& out, const float* x, const float* w,
   const auto kernel = shape.r == 3 && shape.s == 3 ? conv2d_direct_kernel<kPool, 3, 3>
                                                    : conv2d_direct_kernel<kPool, 0, 0>;
   launch(kernel, dim3(unsigned(shape.n), unsigned(channel_blocks)),
-         dim3(unsigned(even_warps(ceil_div(shape.p, 2)) * kWarpSize)), 0, stream, out, x, w, shape);
+         dim3(unsigned(balanced_warps(ceil_div(shape.p, 2)) * kWarpSize)), stream, out, x, w,
+         shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -2,16 +2,18 @@
 //   y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride_h-pad_h+r, q*stride_w-pad_w+s, c]
 //   w[r,s,c,k]
 // as an implicit matrix product (gemm.cuh): gemm_m = N*P*Q, gemm_n = K, gemm_k = R*S*C. The HWIO
-// filter is the second operand as it stands; the first, the unfolded input, is never stored.
-// One-channel input goes to conv2d_direct.cuh.
-#include "kernels/conv.cuh"
+// filter is the second operand as it is stored; the first, the unfolded input (WindowSource), is
+// never stored. One-channel input goes to conv2d_direct.cuh. The default network does not come
+// here: both its convolutions have a pooling after them (conv2d_pool_forward.cu).
 #include "kernels/conv2d_direct.cuh"
+#include "kernels/conv_sources.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
 
 namespace mnist::MNIST_TARGET {
 
+// y [N*P*Q, K], x [N*P*Q, R*S*C], w [R*S*C, K]; the mapping of gemm.cuh.
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     conv2d_forward_kernel(GemmOutput y, WindowSource x, MatrixSource w) {
@@ -28,15 +30,12 @@ void conv2d_forward(float* y, const float* x, const float* w, const float* bias,
   const MatrixSource filter(w, windows.cols, shape.k);
   const GemmOutput out{
       .data = y, .rows = windows.rows, .cols = shape.k, .bias = bias, .relu = relu};
-  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
-    using Tile = decltype(tile);
-    launch(conv2d_forward_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
-           dim3(Tile::kThreads), 0, stream, out, windows, filter);
-  });
+  launch_gemm([](auto tile) { return conv2d_forward_kernel<decltype(tile)>; }, out, stream, windows,
+              filter);
 }
 
-// ---- plain -------------------------------------------------------------------------------------
-// One thread per output value.
+// ---- naive -------------------------------------------------------------------------------------
+// y [N,P,Q,K], x [N,H,W,C], w [R,S,C,K], bias [K] or null. One thread per value of y.
 __global__ void conv2d_forward_naive_kernel(float* y, const float* x, const float* w,
                                             const float* bias, bool relu, ConvShape shape) {
   const int64_t index = element_index();
@@ -64,7 +63,7 @@ void conv2d_forward_naive(float* y, const float* x, const float* w, const float*
                           const ConvShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr && w != nullptr);
-  launch(conv2d_forward_naive_kernel, elementwise_grid(shape.output_size()), dim3(kBlockSize), 0,
+  launch(conv2d_forward_naive_kernel, elementwise_grid(shape.output_size()), dim3(kBlockSize),
          stream, y, x, w, bias, relu, shape);
 }
 

@@ -5,7 +5,12 @@
 // Every operand is used as it is stored; only the direction in which it is read differs. A row of
 // ones below the transposed x makes the bias' gradient the last row of the filter's product. A
 // small result with a long sum, as in a network's last layers, would leave a GPU idle: there,
-// forward divides the sum among the threads of a block.
+// forward divides the sum among the threads of a block (dense_forward_split).
+//
+// Default network, N = 128: 1600 -> 128 and 128 -> 10. Grid and tile of each product (gemm.cuh):
+//   forward     (8, 16) and (8, 2) blocks of dense_forward_split
+//   data        (2, 25) wide tiles, dx [128,1600];           (4, 4) small ones, dx [128,128]
+//   filter      (26, 2) wide tiles, dw and dbias [1601,128]; (5, 1) small ones, [129,10]
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -22,21 +27,35 @@ void check_shape(const DenseShape& shape) {
 }  // namespace
 
 // ---- forward -----------------------------------------------------------------------------------
+// y [N,out], x [N,in], w [in,out]; the mapping of gemm.cuh.
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_forward_kernel(GemmOutput y, MatrixSource x, MatrixSource w) {
   gemm<Tile, Along::kK, Along::kMn>(y, x, w, 0, w.rows);
 }
 
-// A block makes kRows x kCols outputs. Four neighbours of gemm_k at a time, its slices of
-// kSliceThreads threads take turns on gemm_k, straight from global memory; a thread sums a whole
-// kCols wide row of four outputs. The slices' sums are added in order.
+// A block makes 16 x 8 outputs with 64 slices of 4 threads, which take turns on gemm_k, four
+// neighbours at a time, straight from global memory. Thread t sums rows 4 (t % 4) to 4 (t % 4) + 3
+// of the block's outputs, all 8 columns, in 32 registers, for slice t / 4:
+//
+//              gemm_k:  0-3      4-7             252-255    256-259
+//   rows  0- 3         thread 0 thread 4 ...   thread 252  thread 0 ...
+//   rows  4- 7         thread 1 thread 5       thread 253  thread 1
+//   rows  8-11         thread 2 thread 6       thread 254  thread 2
+//   rows 12-15         thread 3 thread 7       thread 255  thread 3
+//
+// For one turn it reads 12 vectors (4 of x, 8 of w) and does 128 multiply-adds. The 64 sums of an
+// output meet in shared memory (33 KB) and are added in order by one of the first 128 threads.
+//
+// Default network, first layer (gemm_k = 1600): grid (8, 16), seven turns for slices 0 to 15, six
+// for the others. Second layer (gemm_k = 128): grid (8, 2), one turn for slices 0 to 31.
 struct SplitTile {
   static constexpr int kRows = 16, kCols = 8, kSlices = 64;
   static constexpr int kSliceThreads = kRows / 4, kThreads = kSlices * kSliceThreads;
   static constexpr int kOutputs = kRows * kCols, kVectors = 4 * kCols / 4;
 };
 
+// y [N,out], x [N,in], w [in,out], bias [out] or null. blockIdx is (16 rows, 8 columns) of y.
 __global__ void __launch_bounds__(SplitTile::kThreads, 1)
     dense_forward_split_kernel(float* y, MatrixSource x, MatrixSource w, const float* bias,
                                bool relu) {
@@ -80,7 +99,7 @@ __global__ void __launch_bounds__(SplitTile::kThreads, 1)
   for (int v = 0; v < Tile::kVectors; ++v) sums[v][threadIdx.x] = acc.at(v / 2, v % 2 * 4);
   __syncthreads();  // all slices wrote their sums, the first threads read them
   if (threadIdx.x >= Tile::kOutputs) return;
-  // Thread (v, thread of a slice, component) makes one output.
+  // Threads 0 to 127 make one output each: component of vector v of thread `from` of all slices.
   const int component = threadIdx.x % 4, from = threadIdx.x / 4 % Tile::kSliceThreads;
   const int v = threadIdx.x / (4 * Tile::kSliceThreads);
   const int out_row = blockIdx.x * Tile::kRows + from * 4 + v / 2;
@@ -104,19 +123,16 @@ void dense_forward(float* y, const float* x, const float* w, const float* bias, 
   if (small_tiles < kEnoughBlocks) {
     const dim3 grid(unsigned(ceil_div(shape.n, SplitTile::kRows)),
                     unsigned(ceil_div(shape.out, SplitTile::kCols)));
-    launch(dense_forward_split_kernel, grid, dim3(SplitTile::kThreads), 0, stream, y, input, filter,
+    launch(dense_forward_split_kernel, grid, dim3(SplitTile::kThreads), stream, y, input, filter,
            bias, relu);
     return;
   }
   const GemmOutput out{.data = y, .rows = shape.n, .cols = shape.out, .bias = bias, .relu = relu};
-  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
-    using Tile = decltype(tile);
-    launch(dense_forward_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1), dim3(Tile::kThreads),
-           0, stream, out, input, filter);
-  });
+  launch_gemm([](auto tile) { return dense_forward_kernel<decltype(tile)>; }, out, stream, input,
+              filter);
 }
 
-// One thread per output value.
+// y [N,out], x [N,in], w [in,out], bias [out] or null. One thread per value of y.
 __global__ void dense_forward_naive_kernel(float* y, const float* x, const float* w,
                                            const float* bias, bool relu, DenseShape shape) {
   const int64_t index = element_index();
@@ -132,11 +148,12 @@ void dense_forward_naive(float* y, const float* x, const float* w, const float* 
                          const DenseShape& shape, cudaStream_t stream) {
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr && w != nullptr);
-  launch(dense_forward_naive_kernel, elementwise_grid(shape.output_size()), dim3(kBlockSize), 0,
+  launch(dense_forward_naive_kernel, elementwise_grid(shape.output_size()), dim3(kBlockSize),
          stream, y, x, w, bias, relu, shape);
 }
 
 // ---- data --------------------------------------------------------------------------------------
+// dx [N,in], dy [N,out], w [in,out]; the mapping of gemm.cuh.
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_data_kernel(GemmOutput dx, MatrixSource dy, MatrixSource w) {
@@ -148,15 +165,11 @@ void dense_backward_data(float* dx, const float* dy, const float* w, const float
   check_shape(shape);
   CHECK(dx != nullptr && dy != nullptr && w != nullptr);
   const GemmOutput out{.data = dx, .rows = shape.n, .cols = shape.in, .gate = gate};
-  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
-    using Tile = decltype(tile);
-    launch(dense_backward_data_kernel<Tile>, gemm_grid<Tile>(out.rows, out.cols, 1),
-           dim3(Tile::kThreads), 0, stream, out, MatrixSource(dy, shape.n, shape.out),
-           MatrixSource(w, shape.in, shape.out));
-  });
+  launch_gemm([](auto tile) { return dense_backward_data_kernel<decltype(tile)>; }, out, stream,
+              MatrixSource(dy, shape.n, shape.out), MatrixSource(w, shape.in, shape.out));
 }
 
-// One thread per value of dx.
+// dx, gate [N,in], dy [N,out], w [in,out]. One thread per value of dx.
 __global__ void dense_backward_data_naive_kernel(float* dx, const float* dy, const float* w,
                                                  const float* gate, DenseShape shape) {
   const int64_t index = element_index();
@@ -173,10 +186,11 @@ void dense_backward_data_naive(float* dx, const float* dy, const float* w, const
   check_shape(shape);
   CHECK(dx != nullptr && dy != nullptr && w != nullptr);
   launch(dense_backward_data_naive_kernel, elementwise_grid(shape.input_size()), dim3(kBlockSize),
-         0, stream, dx, dy, w, gate, shape);
+         stream, dx, dy, w, gate, shape);
 }
 
 // ---- filter ------------------------------------------------------------------------------------
+// dw [in,out], and [out] more in dw.last_row; x [N,in], dy [N,out]. The mapping of gemm.cuh.
 template <typename Tile, typename Input>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     dense_backward_filter_kernel(GemmOutput dw, Input x, MatrixSource dy) {
@@ -189,19 +203,16 @@ void dense_backward_filter(float* dw, float* dbias, const float* x, const float*
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
   const GemmOutput out{.data = dw, .rows = shape.in, .cols = shape.out, .last_row = dbias};
   const MatrixSource input(x, shape.n, shape.in), gradient(dy, shape.n, shape.out);
-  with_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
-    using Tile = decltype(tile);
-    const dim3 grid = gemm_grid<Tile>(out.rows + (dbias != nullptr ? 1 : 0), out.cols, 1);
-    if (dbias != nullptr)
-      launch(dense_backward_filter_kernel<Tile, WithOnes<MatrixSource>>, grid, dim3(Tile::kThreads),
-             0, stream, out, WithOnes(input), gradient);
-    else
-      launch(dense_backward_filter_kernel<Tile, MatrixSource>, grid, dim3(Tile::kThreads), 0,
-             stream, out, input, gradient);
-  });
+  const auto run = [&](const auto& source) {
+    using Input = std::decay_t<decltype(source)>;
+    launch_gemm([](auto tile) { return dense_backward_filter_kernel<decltype(tile), Input>; }, out,
+                stream, source, gradient);
+  };
+  dbias != nullptr ? run(WithOnes(input)) : run(input);
 }
 
-// One thread per value of dw, and one per value of dbias.
+// dw [in,out], dbias [out] or null, x [N,in], dy [N,out]. One thread per value of dw, and one per
+// value of dbias.
 __global__ void dense_backward_filter_naive_kernel(float* dw, float* dbias, const float* x,
                                                    const float* dy, DenseShape shape) {
   const int64_t index = element_index();
@@ -219,7 +230,7 @@ void dense_backward_filter_naive(float* dw, float* dbias, const float* x, const 
   check_shape(shape);
   CHECK(dw != nullptr && x != nullptr && dy != nullptr);
   launch(dense_backward_filter_naive_kernel, elementwise_grid(shape.filter_size() + shape.out),
-         dim3(kBlockSize), 0, stream, dw, dbias, x, dy, shape);
+         dim3(kBlockSize), stream, dw, dbias, x, dy, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -1,26 +1,65 @@
 // The one matrix product behind convolutions and dense layers:
 //   out[m,n] = epilogue(sum over k of a(m,k) * b(k,n)), float32, k ascending.
-// A block computes a BM x BN tile in steps of BK: while it multiplies one step out of shared
-// memory, each thread holds the next one in registers. A thread owns TM x TN accumulators
-// (thread_tile.cuh), placed so that the 8 x 4 lanes of a warp read without bank conflicts. Small
-// tiles divide gemm_k among groups of warps, the slices, whose sums are added in order at the end:
-// more loads under way where there are few blocks.
-// Operands are "sources": row-major matrices, stored or imagined (conv.cuh), read four neighbours
-// at a time, with zeros outside: load4(row(r), col(c)), where row and col do what has to be done
-// once for all elements of a row or column, c a multiple of four.
+//
+// A block makes a BM x BN tile of out, in steps of BK = 16 along gemm_k. While it multiplies one
+// step out of shared memory, each thread holds the next one in registers; there are two shared
+// buffers, so that a step needs one barrier. Wide tile, 64 x 64, two warps of 64 x 32:
+//
+//                   Bs, 16 x 64            a warp: 8 x 4 lanes, 8 x 8 sums each. A lane's rows
+//                 +-------+-------+        come in fours, so that the eight lanes of a column
+//   As, 64 x 16   +-------+-------+        read 32 neighbours of As: no bank conflicts.
+//       +--+      +-------+-------+
+//       |  |      |       |       |          rows 0-3     lane  0   1   2   3
+//       |  |      | warp  | warp  |          rows 4-7     lane  4   5   6   7
+//       |  |      |   0   |   1   |            ...
+//       |  |      |       |       |          rows 28-31   lane 28  29  30  31
+//       +--+      +-------+-------+          rows 32-35   lane  0   1   2   3, and so on
+//
+// For one k a thread reads TM + TN floats, by 16 bytes, and does TM * TN multiply-adds. Small tiles
+// divide gemm_k among groups of warps, the slices, whose sums are added in order at the end: more
+// loads under way where there are few blocks.
+//
+// Default network, dw of the first dense layer: [1601,128] (one row is the bias' gradient), gemm_k
+// = 128. Grid (26, 2), block 64; block (x, y) makes rows 64x to 64x + 63 and columns 64y to 64y +
+// 63 in eight steps, its warp 0 the left half, warp 1 the right.
+//
+// The operands are sources: row-major matrices, stored or implicit (conv_sources.cuh).
 #pragma once
 
 #include <cuda_runtime.h>
 
+#include <concepts>
 #include <type_traits>
 
 #include "kernels/check.h"
 #include "kernels/common.cuh"
 #include "kernels/lanes/lanes.cuh"
+#include "kernels/launch.h"
 
 namespace mnist::MNIST_TARGET {
 
-// Where the columns of a source lie in the product: along gemm_k, or along gemm_m (gemm_n for b).
+// A row-major matrix, stored or implicit, that is read four neighbours of a row at a time:
+// load4(row(r), col(c)) are its elements (r, c) to (r, c + 3), zeros outside of it; c is a multiple
+// of four. row() and col() do what can be done once for all elements of a row or column.
+template <typename S>
+concept GemmSource = requires(const S& source, const typename S::Row& row,
+                              const typename S::Col& col) {
+  { source.row(0) } -> std::same_as<typename S::Row>;
+  { source.col(0) } -> std::same_as<typename S::Col>;
+  { source.load4(row, col) } -> std::same_as<float4>;
+};
+
+// A source that can tell where it ends, as WithOnes needs.
+template <typename S>
+concept BoundedGemmSource = GemmSource<S> &&
+    requires(const S& source, const typename S::Row& row, const typename S::Col& col) {
+  { S::exists(row) } -> std::same_as<bool>;    // the row lies within the matrix
+  { source.index(col) } -> std::same_as<int>;  // the column's number
+  { source.cols } -> std::convertible_to<int>;
+};
+
+// The direction of the product in which the columns of a source run: gemm_k, or gemm_m (gemm_n for
+// b).
 enum class Along { kK, kMn };
 
 template <int kBM, int kBN, int kTM, int kTN, int kSliceCount>
@@ -33,22 +72,22 @@ struct GemmTile {
   static constexpr int kThreads = kSliceThreads * kSlices;
   static constexpr int kPad = 4;  // skews the banks of transposing stores, keeps float4 alignment
   static_assert(kLanesM * kLanesN == kWarpSize, "a lane for each thread tile of a warp");
-  static_assert(BM % kWarpM == 0 && BN % kWarpN == 0, "warps tile the block tile without rest");
+  static_assert(BM % kWarpM == 0 && BN % kWarpN == 0, "warp tiles divide the block tile evenly");
   static_assert(TM % 4 == 0 && TN % 4 == 0, "rows and columns are read as float4");
   static_assert(kSlices * 2 * BK * (BM + BN + 2 * kPad) * sizeof(float) <= 48 * 1024,
                 "static shared memory ends at 48 KB");
 };
 
-using WideTile = GemmTile<64, 64, 8, 8, 1>;
-using NarrowTile = GemmTile<128, 32, 8, 8, 1>;
-using SmallTile = GemmTile<32, 32, 4, 8, 4>;
+using WideTile = GemmTile<64, 64, 8, 8, 1>;     // 2 warps side by side, 17 KB
+using NarrowTile = GemmTile<128, 32, 8, 8, 1>;  // 2 warps, one above the other, 21 KB
+using SmallTile = GemmTile<32, 32, 4, 8, 4>;    // 4 slices of one warp, 36 KB
 
-inline constexpr int64_t kEnoughBlocks = 48;
+inline constexpr int64_t kEnoughBlocks = 48;  // where fewer would leave a GPU's processors idle
 
-// Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side:
-// small ones where larger ones would leave most multiprocessors without a block.
+// Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side: a
+// small one where a larger one would leave most multiprocessors without a block.
 template <typename F>
-decltype(auto) with_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
+decltype(auto) dispatch_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
   const auto enough = [&](int64_t bm, int64_t bn) {
     return ceil_div(m, bm) * ceil_div(n, bn) * slices >= kEnoughBlocks;
   };
@@ -92,7 +131,7 @@ struct MatrixSource {
 };
 
 // sum + bias, then ReLU, of four columns from `col` on.
-__device__ inline float4 finished(float4 v, const float* bias, bool relu, int col, int valid,
+__device__ inline float4 epilogue(float4 v, const float* bias, bool relu, int col, int valid,
                                   bool aligned) {
   if (bias != nullptr) {
     const float4 b = load4(bias + col, valid, aligned);
@@ -104,19 +143,19 @@ __device__ inline float4 finished(float4 v, const float* bias, bool relu, int co
 
 // Adds a last column of ones to a source whose columns lie along gemm_m: the product gets a last
 // row, the column sums of b.
-template <typename Source>
+template <BoundedGemmSource Source>
 struct WithOnes : Source {
   explicit WithOnes(const Source& source) : Source(source) {}
 
   __device__ __forceinline__ float4 load4(const typename Source::Row& row,
                                           const typename Source::Col& col) const {
     float4 v = Source::load4(row, col);
-    const int place = Source::cols - Source::index(col);
+    const int ones_at = Source::cols - Source::index(col);
     const float one = Source::exists(row) ? 1.0f : 0.0f;
-    if (place == 0) v.x = one;
-    if (place == 1) v.y = one;
-    if (place == 2) v.z = one;
-    if (place == 3) v.w = one;
+    if (ones_at == 0) v.x = one;
+    if (ones_at == 1) v.y = one;
+    if (ones_at == 2) v.z = one;
+    if (ones_at == 3) v.w = one;
     return v;
   }
 };
@@ -124,7 +163,7 @@ struct WithOnes : Source {
 // The result [rows, cols] and what happens to a sum before it is stored; null pointers and false
 // leave a step out.
 struct GemmOutput {
-  float* data;
+  float* data;  // [rows, cols]
   int64_t rows;
   int cols;
   const float* bias = nullptr;  // [cols]
@@ -148,16 +187,27 @@ struct GemmOutput {
     const int valid = row < rows || last ? cols - col : 0;
     if (valid <= 0) return;
     const size_t at = size_t(row) * cols + col;
-    v = finished(v, bias, relu, col, valid, aligned);
+    v = epilogue(v, bias, relu, col, valid, aligned);
     if (gate != nullptr) v = gated(v, load4(gate + at, valid, aligned));
     MNIST_TARGET::store4(last ? last_row + col : data + at, v, valid, aligned);
   }
 };
 
-// One thread's share of bringing a [BK][kExtent] piece of a source into shared memory, in patches
-// of 4 x 4. Along gemm_k the piece moves on; what belongs to the other direction is worked out
-// once.
-template <typename Tile, int kExtent, Along kAlong, typename Source>
+// One thread's share of bringing a [BK][kExtent] piece of a source into shared memory, in 4 x 4
+// patches of four vectors: load() into registers, store() from there. The piece moves along gemm_k;
+// what belongs to the other direction (`fixed`) is computed once.
+//
+// Where a source's columns run along gemm_m or gemm_n, a vector is stored as it is. Where they run
+// along gemm_k, a patch is transposed on the way, and threads are dealt out such that the 16-byte
+// stores of eight neighbours, which go together, reach all 32 banks. Wide tile:
+//
+//   columns, along gemm_k     0-3   4-7  8-11 12-15     Rows of As are 64 + 4 = 68 floats. Of its
+//   rows  0- 3               t  0     1     8     9     row 0, threads 0, 2, 4, 6 store floats 0 to
+//         4- 7                  2     3    10    11     15, banks 0 to 15; of its row 4, threads 1,
+//         8-11                  4     5    12    13     3, 5, 7 do the same, and 4 * 68 = 16 (mod
+//        12-15                  6     7    14    15     32): banks 16 to 31.
+//        16-19                 16    17    24    25
+template <typename Tile, int kExtent, Along kAlong, GemmSource Source>
 struct GemmStage {
   // Patches side by side in the direction of the source's columns, and below each other.
   static constexpr int kAcross = (kAlong == Along::kK ? Tile::BK : kExtent) / 4;
@@ -177,8 +227,7 @@ struct GemmStage {
   // Whether this thread has a patch at all.
   __device__ bool takes_part() const { return kDown >= kStep || row < kDown * 4; }
 
-  // A thread's patch. The eight threads whose stores go together should hit all banks: transposed,
-  // two patches side by side and four below each other do, and still read whole sectors.
+  // A thread's patch, as in the picture: t / 2 % 4 is bits 1 and 2 of t, t / 8 % 2 bit 3.
   static constexpr __device__ int patch_row(int thread) {
     return kAlong == Along::kK ? thread / 2 % 4 + thread / (4 * kAcross) * 4 : thread / kAcross;
   }
@@ -200,7 +249,7 @@ struct GemmStage {
     }
   }
 
-  // Zeros from k_end on: what a slice multiplies that has run out of steps.
+  // Columns or rows k and on of gemm_k; zeros from k_end on, for a slice that has run out of steps.
   __device__ __forceinline__ void load(int k, int k_end) {
     if (!takes_part()) return;
     if (Tile::kSlices > 1 && k >= k_end) {
@@ -238,8 +287,8 @@ struct GemmStage {
 
 // The tile (blockIdx.x, blockIdx.y) of the product over k_begin <= k < k_end; a k_end within the
 // sources must be k_begin plus a multiple of BK. `out` stores a thread's sums.
-template <typename Tile, Along kAlongA, Along kAlongB, typename Output, typename SourceA,
-          typename SourceB>
+template <typename Tile, Along kAlongA, Along kAlongB, typename Output, GemmSource SourceA,
+          GemmSource SourceB>
 __device__ __forceinline__ void gemm(const Output& out, const SourceA& a, const SourceB& b,
                                      int k_begin, int k_end) {
   constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK, TM = Tile::TM, TN = Tile::TN;
@@ -279,11 +328,11 @@ __device__ __forceinline__ void gemm(const Output& out, const SourceA& a, const 
       stage_a.store(As[buffer ^ 1][slice]);
       stage_b.store(Bs[buffer ^ 1][slice]);
     }
-    __syncthreads();  // all have read this buffer and written the other: they change places
+    __syncthreads();  // all have read this buffer and written the other: they swap roles
   }
 
   if constexpr (kSlices > 1) {
-    // The operands are no longer needed: their place takes the sums of all slices but the first.
+    // The operands are no longer needed: the sums of all slices but the first go where they were.
     constexpr int kVectors = TM * TN / 4;
     static_assert((kSlices - 1) * kVectors * Tile::kSliceThreads * sizeof(float4) <= sizeof(As));
     float4* sums = reinterpret_cast<float4*>(As);
@@ -303,6 +352,25 @@ __device__ __forceinline__ void gemm(const Output& out, const SourceA& a, const 
     }
   }
   out.store(acc, block_row + thread_row, block_col + thread_col);
+}
+
+// Launches a kernel(out, args...) for the result `out`, of which `slices` are computed side by
+// side, one in each layer of the grid.
+template <typename Tile, typename... Parameters, typename... Arguments>
+void launch_gemm(void (*kernel)(Parameters...), const GemmOutput& out, int slices,
+                 cudaStream_t stream, Arguments&&... args) {
+  const int64_t rows = out.rows + (out.last_row != nullptr ? 1 : 0);
+  launch(kernel, gemm_grid<Tile>(rows, out.cols, slices), dim3(Tile::kThreads), stream, out,
+         args...);
+}
+
+// The same with kernel_of(tile), where `tile` is the one that fits `out`; gemm_k in one piece.
+template <typename KernelOf, GemmSource A, GemmSource B>
+void launch_gemm(KernelOf kernel_of, const GemmOutput& out, cudaStream_t stream, const A& a,
+                 const B& b) {
+  dispatch_gemm_tile(out.rows, out.cols, 1, [&](auto tile) {
+    launch_gemm<decltype(tile)>(kernel_of(tile), out, 1, stream, a, b);
+  });
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -9,7 +9,8 @@
 
 namespace mnist::MNIST_TARGET {
 
-// One thread per weight.
+// w [size]. One thread per weight. Default network, first dense layer: 204800 weights, grid 800,
+// block 256.
 __global__ void __launch_bounds__(kBlockSize, 1)
     glorot_uniform_kernel(float* w, size_t size, float limit, uint64_t seed, uint32_t tensor) {
   const size_t index = size_t(element_index());
@@ -22,7 +23,7 @@ void glorot_uniform(float* w, size_t size, int64_t fan_in, int64_t fan_out, uint
   CHECK(size > 0 && fan_in > 0 && fan_out > 0);
   CHECK(w != nullptr);
   const float limit = float(std::sqrt(6.0 / (double(fan_in) + double(fan_out))));
-  launch(glorot_uniform_kernel, elementwise_grid(size), dim3(kBlockSize), 0, stream, w, size, limit,
+  launch(glorot_uniform_kernel, elementwise_grid(size), dim3(kBlockSize), stream, w, size, limit,
          seed, tensor);
 }
 

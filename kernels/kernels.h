@@ -1,11 +1,12 @@
 // Every operation's launcher, one contract each. Outputs come first, then inputs, sizes, stream.
 //
-// Pointers are device pointers, aligned to 16 bytes; sizes are validated (std::invalid_argument)
-// and a failed launch throws CudaError. All launches are asynchronous on `stream`, may be captured
-// into a graph, and are deterministic: sums have a fixed order that depends on the shape alone.
-// `_naive` launchers compute the same with the plainest kernel; tests and the benchmark use them.
-// Layouts and sizes: shapes.h. A workspace is scratch memory that the launcher may overwrite;
-// the function beside it tells how many floats it needs (0: null is allowed).
+// Pointers are device pointers, aligned to 16 bytes; no output may overlap another argument. Sizes
+// are validated (std::invalid_argument), and a failed launch throws CudaError. All launches are
+// asynchronous on `stream`, may be captured into a graph, and are deterministic: sums have a fixed
+// order that depends on the shape alone. `_naive` launchers compute the same straight from the
+// definition; tests and the benchmark use them. Layouts and sizes: shapes.h. A workspace is scratch
+// memory that the launcher may overwrite; the function beside it tells how many floats it needs (0:
+// null is allowed).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,6 +15,7 @@
 #include <cstdint>
 
 #include "kernels/shapes.h"
+#include "kernels/target.h"
 
 namespace mnist::MNIST_TARGET {
 
@@ -36,7 +38,7 @@ void conv2d_forward_naive(float* y, const float* x, const float* w, const float*
 
 // ---- conv2d_backward.cu ------------------------------------------------------------------------
 // dx = gradient of the loss by x. With `gate` (same shape as dx: the x of the forward pass), dx is
-// zeroed where !(gate > 0): that is the way back through the ReLU that made x. Same in every
+// zeroed where !(gate > 0): that is the backward pass of the ReLU that made x. Same in every
 // `backward_data` below.
 void conv2d_backward_data(float* dx, const float* dy, const float* w, const float* gate,
                           const ConvShape& shape, cudaStream_t stream);
@@ -51,15 +53,15 @@ void conv2d_backward_filter_naive(float* dw, float* dbias, const float* x, const
                                   const ConvShape& shape, cudaStream_t stream);
 
 // ---- conv2d_pool_forward.cu --------------------------------------------------------------------
-// A convolution and the 2x2 max pooling with stride 2 behind it as one operation, for filters of
-// 3x3 with stride 1 and even P and Q.
+// A convolution and the 2x2 max pooling with stride 2 after it as one operation, for filters of 3x3
+// with stride 1 and even P and Q.
 bool conv2d_pool_fits(const ConvShape& shape);
 // y [N,P/2,Q/2,K] and argmax (may be null): what maxpool2d_forward makes of conv2d_forward's y.
 void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float* w,
                          const float* bias, bool relu, const ConvShape& shape, cudaStream_t stream);
 
 // ---- conv2d_pool_backward.cu -------------------------------------------------------------------
-// The way back through both. dy [N,P/2,Q/2,K] is the gradient by the pooled output; three of four
+// The backward pass of both. dy [N,P/2,Q/2,K] is the gradient by the pooled output; three of four
 // values of the gradient between the two are zero, and no time is spent on them.
 void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax, const float* w,
                                const float* gate, const ConvShape& shape, cudaStream_t stream);
@@ -69,7 +71,7 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
                                  cudaStream_t stream);
 
 // ---- maxpool2d.cu ------------------------------------------------------------------------------
-// y = the largest value of each window; argmax (may be null) = its place in the window, row-major,
+// y = the largest value of each window; argmax (may be null) = its index in the window, row-major,
 // the first of equal ones. A NaN wins if it comes first.
 void maxpool2d_forward(float* y, uint8_t* argmax, const float* x, const PoolShape& shape,
                        cudaStream_t stream);

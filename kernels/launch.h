@@ -1,4 +1,4 @@
-// The one place that launches kernels.
+// The one place that launches kernels: launch(kernel, grid, block, stream, args...).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,10 +8,10 @@
 namespace mnist::MNIST_TARGET {
 
 // kernel<<<grid, block, shared_bytes, stream>>>(args...), checked. Arguments convert to the
-// kernel's parameter types. More than 48 KB of dynamic shared memory is opted into here.
+// kernel's parameter types. Dynamic shared memory above 48 KB is opted into here.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-            cudaStream_t stream, Arguments&&... args) {
+void launch_with_shared(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                        cudaStream_t stream, Arguments&&... args) {
   if (shared_bytes > 48 * 1024)
     CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -28,6 +28,13 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
     throw CudaError(code, std::string("launch of ") + name + ": " + cudaGetErrorName(code) + ": " +
                               cudaGetErrorString(code));
   }
+}
+
+// The same for a kernel without dynamic shared memory.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
+            Arguments&&... args) {
+  launch_with_shared(kernel, grid, block, 0, stream, args...);
 }
 
 }  // namespace mnist::MNIST_TARGET

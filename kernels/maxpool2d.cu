@@ -1,7 +1,12 @@
 // Max pooling: y[n,p,q,c] = max over the window of x[n, p*stride_h-pad_h+i, q*stride_w-pad_w+j, c].
-// A window's gradient goes to its first maximum in row-major order, whose place the forward pass
-// notes in one byte. Backward gathers: each element of x asks the windows that cover it, so
-// overlapping windows need no atomics.
+// A window's gradient goes to its first maximum in row-major order, whose index in the window the
+// forward pass notes in one byte. Backward gathers: each element of x asks the windows that cover
+// it, so overlapping windows need no atomics.
+//
+// A thread takes one position and every second, third, ... vector of four of its channels, four
+// vectors at most. With 32 channels, threads 2i and 2i + 1 share position i: the first takes
+// channels 0-3, 8-11, 16-19, 24-27, the second those between, so that neighbours read neighbours.
+// The default network does not come here: its poolings are part of conv2d_pool_forward.cu.
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -23,8 +28,8 @@ void check_shape(const PoolShape& s) {
 
 }  // namespace
 
-// Which thread does what: one position (n, row, col), and of its channels the vectors of four from
-// `channel` on that are `step` channels apart, kVectorsPerThread at most.
+// The share of each thread: one position (n, row, col), and of its channels the vectors of four
+// from `channel` on that are `step` channels apart, kVectorsPerThread at most.
 struct PoolThreads {
   PoolThreads(int image_count, int row_count, int col_count, int channels)
       : rows(row_count),
@@ -49,6 +54,8 @@ struct PoolThreads {
   int step, count;
 };
 
+// y and argmax [N,P,Q,C], argmax may be null, x [N,H,W,C]. A thread for each group of channels of a
+// position of y.
 __global__ void __launch_bounds__(kBlockSize, 1)
     maxpool2d_forward_kernel(float* y, uint8_t* argmax, const float* x, PoolThreads threads,
                              PoolShape shape) {
@@ -69,28 +76,28 @@ __global__ void __launch_bounds__(kBlockSize, 1)
     };
     // Starting from the first value, not from -infinity, lets a NaN win there.
     const float4 start = input(i_begin, j_begin);
-    const int start_place = i_begin * shape.window_w + j_begin;
+    const int first = i_begin * shape.window_w + j_begin;
     float best[4] = {start.x, start.y, start.z, start.w};
-    int place[4] = {start_place, start_place, start_place, start_place};
+    int best_index[4] = {first, first, first, first};
     for (int i = i_begin; i < i_end; ++i) {
       for (int j = j_begin; j < j_end; ++j) {
         const float4 v = input(i, j);
         const float values[4] = {v.x, v.y, v.z, v.w};
-        const int here = i * shape.window_w + j;
+        const int index_in_window = i * shape.window_w + j;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
           const bool wins = values[k] > best[k];
           best[k] = wins ? values[k] : best[k];
-          place[k] = wins ? here : place[k];
+          best_index[k] = wins ? index_in_window : best_index[k];
         }
       }
     }
     store4(y + out + c, make_float4(best[0], best[1], best[2], best[3]), valid, aligned);
     if (argmax != nullptr)
-      store4(
-          argmax + out + c,
-          make_uchar4(uint8_t(place[0]), uint8_t(place[1]), uint8_t(place[2]), uint8_t(place[3])),
-          valid, aligned);
+      store4(argmax + out + c,
+             make_uchar4(uint8_t(best_index[0]), uint8_t(best_index[1]), uint8_t(best_index[2]),
+                         uint8_t(best_index[3])),
+             valid, aligned);
   }
 }
 
@@ -99,10 +106,12 @@ void maxpool2d_forward(float* y, uint8_t* argmax, const float* x, const PoolShap
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr);
   const PoolThreads threads(shape.n, shape.p, shape.q, shape.c);
-  launch(maxpool2d_forward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), 0, stream, y,
+  launch(maxpool2d_forward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), stream, y,
          argmax, x, threads, shape);
 }
 
+// dx, gate [N,H,W,C], gate may be null, dy and argmax [N,P,Q,C]. A thread for each group of
+// channels of a position of dx.
 __global__ void __launch_bounds__(kBlockSize, 1)
     maxpool2d_backward_kernel(float* dx, const float* dy, const uint8_t* argmax, const float* gate,
                               PoolThreads threads, Divisor stride_h, Divisor stride_w,
@@ -111,7 +120,7 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   if (index >= threads.count) return;
   const auto [n, h, w, channel] = threads.share(int(index));
   const bool aligned = shape.c % 4 == 0;
-  // Of the windows that begin at or before this position, those that have not ended.
+  // The windows that cover this position: they begin at or before it, and have not ended.
   const int bottom = h + shape.pad_h, right = w + shape.pad_w;
   const auto first = [](int end, int window, const Divisor& stride) {
     return end < window ? 0 : stride.quotient(end - window) + 1;
@@ -130,15 +139,15 @@ __global__ void __launch_bounds__(kBlockSize, 1)
     float4 sum = make_float4(0, 0, 0, 0);
     for (int p = p_begin; p < p_end; ++p) {
       for (int q = q_begin; q < q_end; ++q) {
-        const int here =
+        const int index_in_window =
             (bottom - p * shape.stride_h) * shape.window_w + right - q * shape.stride_w;
         const int from = (p * shape.q + q) * shape.c + c;
         const float4 v = load4(image_dy + from, valid, aligned);
-        const uchar4 place = load4(image_argmax + from, valid, aligned);
-        sum.x += place.x == here ? v.x : 0.0f;
-        sum.y += place.y == here ? v.y : 0.0f;
-        sum.z += place.z == here ? v.z : 0.0f;
-        sum.w += place.w == here ? v.w : 0.0f;
+        const uchar4 winner = load4(image_argmax + from, valid, aligned);
+        sum.x += winner.x == index_in_window ? v.x : 0.0f;
+        sum.y += winner.y == index_in_window ? v.y : 0.0f;
+        sum.z += winner.z == index_in_window ? v.z : 0.0f;
+        sum.w += winner.w == index_in_window ? v.w : 0.0f;
       }
     }
     if (gate != nullptr) sum = gated(sum, load4(gate + out + c, valid, aligned));
@@ -151,8 +160,8 @@ void maxpool2d_backward(float* dx, const float* dy, const uint8_t* argmax, const
   check_shape(shape);
   CHECK(dx != nullptr && dy != nullptr && argmax != nullptr);
   const PoolThreads threads(shape.n, shape.h, shape.w, shape.c);
-  launch(maxpool2d_backward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), 0, stream,
-         dx, dy, argmax, gate, threads, Divisor(shape.stride_h), Divisor(shape.stride_w), shape);
+  launch(maxpool2d_backward_kernel, elementwise_grid(threads.count), dim3(kBlockSize), stream, dx,
+         dy, argmax, gate, threads, Divisor(shape.stride_h), Divisor(shape.stride_w), shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

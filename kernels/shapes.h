@@ -8,7 +8,7 @@
 namespace mnist {
 
 // A 2-d convolution: x [N,H,W,C], w [R,S,C,K], y [N,P,Q,K]. Padding is counted before the first
-// row and column; what lies behind the last one follows from P and Q. Padded values are zero.
+// row and column; what follows the last one results from P and Q. Padded values are zero.
 struct ConvShape {
   int n, h, w, c;
   int k, r, s;
@@ -22,7 +22,7 @@ struct ConvShape {
 };
 
 // Max pooling: x [N,H,W,C], y [N,P,Q,C]. Padded positions never win. At most 256 positions a
-// window, so that the winner's place fits the one-byte code.
+// window, so that the index of the maximum fits one byte.
 struct PoolShape {
   int n, h, w, c;
   int window_h, window_w;
@@ -70,7 +70,7 @@ struct StepState {
 };
 
 // First sample of the current batch within its epoch, and how many of `batch` rows are real: the
-// last batch of an epoch may be short, and the rows behind its end are zero.
+// last batch of an epoch may be short, and the rows after its end are zero.
 constexpr int64_t batch_begin(const StepState& s, int batch) {
   return (s.iteration - s.epoch_begin) * batch;
 }
@@ -84,8 +84,7 @@ struct MetricSums {
   double loss;      // sum of the samples' cross-entropies
   int64_t correct;  // samples whose largest logit is the label's
   int64_t samples;
-  int64_t first_nonfinite;  // number (from 1) of the first batch with a loss that is not finite; 0:
-                            // none
+  int64_t first_nonfinite;  // the first batch (from 1) whose loss is not finite; 0: none
   int64_t batches;
   uint32_t ticket;  // counts the blocks of the running launch; 0 between launches
 };

@@ -1,6 +1,12 @@
-// Adds up, in a fixed order, the partial results that blocks computed side by side: the sums over
-// the rows of a matrix. A block sums 64 columns: 8 threads take turns on the rows of four columns
-// each, then their sums are added in order.
+// Adds up, in a fixed order, the partial results that blocks computed side by side (split-K): the
+// sums over the rows of a matrix, out[c] = sum over r of in[r,c].
+//
+// A block sums 64 columns. Thread t takes the vector of four columns t % 16 of rows t / 16, t / 16
+// + 8, ...; then the 8 sums of a column are added in order by threads 0 to 15. Each partial is read
+// once, in whole lines.
+//
+// Default network, dw of the second convolution: in [128, 18496] (9.5 MB), grid 289, block 128 = 4
+// warps, 16 rows a thread. First convolution: in [128, 320], grid 5.
 #pragma once
 
 #include "kernels/check.h"
@@ -19,7 +25,8 @@ __device__ inline float4 add4(float4 a, float4 b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
-// out.store(col, sums, valid) gets the sums of the columns from `col` on.
+// in [rows, cols]. out.store(col, sums, valid) gets the sums of four columns from `col` on, of
+// which `valid` exist.
 template <typename Output>
 __global__ void __launch_bounds__(SumRowsTile::kThreads, 1)
     sum_rows_kernel(Output out, const float* in, int rows, int cols) {
@@ -46,8 +53,8 @@ template <typename Output>
 void sum_rows(const Output& out, const float* in, int64_t rows, int64_t cols, cudaStream_t stream) {
   CHECK(rows > 0 && rows <= INT32_MAX && cols > 0 && cols <= INT32_MAX - 64);
   const int blocks = ceil_div(int(cols), SumRowsTile::kVectors * 4);
-  launch(sum_rows_kernel<Output>, dim3(unsigned(blocks)), dim3(SumRowsTile::kThreads), 0, stream,
-         out, in, int(rows), int(cols));
+  launch(sum_rows_kernel<Output>, dim3(unsigned(blocks)), dim3(SumRowsTile::kThreads), stream, out,
+         in, int(rows), int(cols));
 }
 
 }  // namespace mnist::MNIST_TARGET

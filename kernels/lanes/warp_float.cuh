@@ -1,9 +1,14 @@
-// Values of which every lane of a warp holds its own, for kernels in which a warp walks through
-// its work in step and all addresses, loop bounds and branches are the same in all lanes. The cpu
-// target has its own version of this header, ../simt/warp_float.cuh, where the first lane alone
-// runs such code and holds the values of all 32 as vectors: hence the check by warp_works().
+// Arithmetic of whole warps, as the GPU runs it. A WarpFloat is 32 floats, one in each lane. It is
+// for kernels whose lanes are channels: the warp's addresses, loop bounds and branches are the same
+// in all lanes, and the only thing that differs between lanes is which channel they hold.
 //
-// Pointers are those of lane 0; lane i reads and writes element i, if i < valid.
+//   const WarpFloat filter = warp_load(w + k, valid);   // lane l: w[k + l], 0 if l >= valid
+//   sum = warp_fma(pixel, filter, sum);                 // one pixel for all lanes
+//   warp_store(y + k, sum, valid);
+//
+// The cpu target has its own version, ../simt/warp_float.cuh, in which a WarpFloat is made of
+// vectors of the processor and the warp's first thread alone runs such code: hence `if
+// (warp_works())`. Pointers are those of lane 0; lane i reads and writes element i, if i < valid.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -22,11 +27,11 @@ struct WarpBool {
   bool lane;
 };
 
-// How many sums a warp should keep where it can choose. The fewer, the more warps there are to hide
-// each other's latencies.
+// Sums a lane should keep where a kernel can choose (tuning). With fewer, more warps fit on a
+// multiprocessor and hide each other's latencies.
 inline constexpr int kWarpSums = 12;
 
-// Whether this thread takes part in warp-wide code; the others wait at the next barrier.
+// Whether this thread runs the warp's code; the others go on to the next barrier.
 __device__ inline bool warp_works() {
   return true;
 }

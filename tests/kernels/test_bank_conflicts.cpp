@@ -111,7 +111,7 @@ void run_traced(Kernel kernel, int threads) {
   instructions.clear();
   cudaStream_t stream = nullptr;
   REQUIRE(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
-  launch(kernel, dim3(1), dim3(unsigned(threads)), 0, stream);
+  launch(kernel, dim3(1), dim3(unsigned(threads)), stream);
   REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
   REQUIRE(cudaStreamDestroy(stream) == cudaSuccess);
 }

@@ -173,7 +173,7 @@ Outcome run_child(const std::function<int()>& program) {
   // Only this thread would survive the fork: let the runtime end its others first.
   DefaultOrder restore;
   set_os_threads(1);
-  launch(test_nothing_kernel, dim3(1), dim3(1), 0, nullptr);
+  launch(test_nothing_kernel, dim3(1), dim3(1), nullptr);
   CUDA_CHECK(cudaDeviceSynchronize());
   int ends[2];
   REQUIRE(pipe(ends) == 0);
@@ -210,7 +210,7 @@ std::string abort_message(const std::function<void()>& program) {
 std::string abort_message_of(void (*kernel)(), int os_threads = 1) {
   return abort_message([&] {
     set_os_threads(os_threads);
-    launch(kernel, dim3(20), dim3(kThreads), 0, nullptr);
+    launch(kernel, dim3(20), dim3(kThreads), nullptr);
   });
 }
 
@@ -231,7 +231,7 @@ TEST_CASE("simt: every thread of every block runs once", "[simt]") {
       set_thread_order(order, 42);
       set_os_threads(os_threads);
       unsigned* out = device<unsigned>(count);
-      launch(test_index_kernel, grid, block, 0, nullptr, out);
+      launch(test_index_kernel, grid, block, nullptr, out);
       const auto host = download(out, count);
       for (size_t i = 0; i < count; ++i) REQUIRE(host[i] == i / 40 * 1000 + i % 40);
       CUDA_CHECK(cudaFree(out));
@@ -246,7 +246,7 @@ TEST_CASE("simt: barriers order shared memory", "[simt]") {
     for (const int shift : {1, 31, kThreads - 1}) {
       set_thread_order(order, 7);
       int* out = device<int>(count);
-      launch(test_rotate_kernel, dim3(4), dim3(kThreads), 0, nullptr, out, shift);
+      launch(test_rotate_kernel, dim3(4), dim3(kThreads), nullptr, out, shift);
       const auto host = download(out, count);
       for (size_t i = 0; i < count; ++i)
         REQUIRE(host[i] == (int(i) % kThreads + shift) % kThreads * 10 + int(i) / kThreads % 3);
@@ -261,7 +261,7 @@ TEST_CASE("simt: a missing barrier shows in one of the thread orders", "[simt]")
   for (const ThreadOrder order : kOrders) {
     set_thread_order(order, 3);
     int* out = device<int>(3 * kThreads);
-    launch(test_racing_kernel, dim3(1), dim3(kThreads), 0, nullptr, out, 1);
+    launch(test_racing_kernel, dim3(1), dim3(kThreads), nullptr, out, 1);
     results.push_back(download(out, 3 * kThreads));
     CUDA_CHECK(cudaFree(out));
   }
@@ -288,7 +288,7 @@ TEST_CASE("simt: faults abort with kernel, block and threads", "[simt]") {
   CHECK(abort_message([] {
           set_os_threads(1);
           int* out = device<int>(3 * kThreads);
-          launch(test_rotate_kernel, dim3(1), dim3(kThreads), 0, nullptr, out, 1);
+          launch(test_rotate_kernel, dim3(1), dim3(kThreads), nullptr, out, 1);
         }).empty());
 }
 
@@ -298,7 +298,7 @@ TEST_CASE("simt: warp collectives", "[simt]") {
   for (const ThreadOrder order : kOrders) {
     set_thread_order(order, 11);
     int* out = device<int>(kThreads * 8);
-    launch(test_warp_kernel, dim3(1), dim3(kThreads), 0, nullptr, out);
+    launch(test_warp_kernel, dim3(1), dim3(kThreads), nullptr, out);
     const auto host = download(out, kThreads * 8);
     for (int tid = 0; tid < kThreads; ++tid) {
       const int* row = &host[size_t(tid) * 8];
@@ -321,7 +321,7 @@ TEST_CASE("simt: integer atomics over all blocks", "[simt]") {
   unsigned long long* wide = device<unsigned long long>(1);
   CUDA_CHECK(cudaMemset(counter, 0, sizeof *counter));
   CUDA_CHECK(cudaMemset(wide, 0, sizeof *wide));
-  launch(test_count_kernel, dim3(1000), dim3(64), 0, nullptr, counter, wide);
+  launch(test_count_kernel, dim3(1000), dim3(64), nullptr, counter, wide);
   CHECK(download(counter, 1)[0] == 64000);
   CHECK(download(wide, 1)[0] == 192000);
   CUDA_CHECK(cudaFree(counter));
@@ -332,7 +332,8 @@ TEST_CASE("simt: integer atomics over all blocks", "[simt]") {
 TEST_CASE("simt: dynamic shared memory is poisoned, and large sizes are opted into", "[simt]") {
   float* out = device<float>(1);
   const int count = 25000;  // 100 KB
-  launch(test_dynamic_kernel, dim3(1), dim3(64), size_t(count) * 4, nullptr, out, count);
+  launch_with_shared(test_dynamic_kernel, dim3(1), dim3(64), size_t(count) * 4, nullptr, out,
+                     count);
   CHECK(download(out, 1)[0] == float(count - 1));
   cudaLaunchConfig_t config = {};
   config.blockDim = dim3(64);
@@ -391,14 +392,14 @@ TEST_CASE("simt: no memory for the stacks of threads is an error that stays", "[
       const unsigned blocks = 64, threads = 1024;
       const int before = live_allocations();
       int* out = device<int>(blocks * threads);
-      launch(test_mark_kernel, dim3(blocks), dim3(1), 0, nullptr, out);
+      launch(test_mark_kernel, dim3(blocks), dim3(1), nullptr, out);
       if (cudaDeviceSynchronize() != cudaSuccess) return 1;
       limit_memory(size_t(8) << 20);
-      launch(test_mark_kernel, dim3(blocks), dim3(threads), 0, nullptr, out);
+      launch(test_mark_kernel, dim3(blocks), dim3(threads), nullptr, out);
       if (cudaDeviceSynchronize() != cudaErrorMemoryAllocation) return 2;
       if (cudaGetLastError() != cudaErrorMemoryAllocation) return 3;
       // As on a GPU, nothing runs after that: not what had been enqueued, nor what is now.
-      launch(test_mark_kernel, dim3(1), dim3(1), 0, nullptr, out);
+      launch(test_mark_kernel, dim3(1), dim3(1), nullptr, out);
       int copy = 0;
       if (cudaMemcpy(&copy, out, sizeof copy, cudaMemcpyDeviceToHost) != cudaErrorMemoryAllocation)
         return 4;
@@ -417,7 +418,7 @@ TEST_CASE("simt: threads that cannot be created are done without", "[simt]") {
     unsigned* out = device<unsigned>(blocks * kThreads);
     limit_memory(size_t(40) << 20);
     set_os_threads(1000);
-    launch(test_index_kernel, dim3(blocks), dim3(kThreads), 0, nullptr, out);
+    launch(test_index_kernel, dim3(blocks), dim3(kThreads), nullptr, out);
     const auto host = download(out, blocks * kThreads);
     for (unsigned i = 0; i < host.size(); ++i)
       if (host[i] != i / kThreads * 1000 + i % kThreads) return 1;
@@ -488,7 +489,7 @@ struct Streams {
     cudaGetLastError();
   }
   void add(float value, cudaStream_t stream) {
-    launch(test_add_kernel, dim3(1), dim3(32), 0, stream, x, value);
+    launch(test_add_kernel, dim3(1), dim3(32), stream, x, value);
   }
   float first() { return download(x, 32)[0]; }
 };

@@ -1,5 +1,11 @@
 // A convolution's matrices: the sources (gemm.cuh) that make it a matrix product without storing
 // the unfolded tensors. Positions are numbered row-major, e.g. output row m = (n*P + p)*Q + q.
+//
+//   pass      a                              b                          out
+//   forward   WindowSource [N*P*Q, R*S*C]    w [R*S*C, K]               y [N*P*Q, K]
+//   filter    WindowSource, transposed       dy [N*P*Q, K]              dw [R*S*C, K]
+//   data      OutputGradientSource           FilterSource, transposed   dx [N*H*W, C]
+//             [N*H*W, R*S*K]                 [C, R*S*K]
 #pragma once
 
 #include "kernels/check.h"
@@ -15,7 +21,7 @@ inline void check_shape(const ConvShape& s) {
   // Every window begins within the input or the padding before it.
   CHECK(int64_t{s.p - 1} * s.stride_h < int64_t{s.h} + s.pad_h);
   CHECK(int64_t{s.q - 1} * s.stride_w < int64_t{s.w} + s.pad_w);
-  // Rows, columns and the places in an image are counted in int.
+  // Rows, columns and offsets in an image are counted in int.
   constexpr int64_t kLimit = 1 << 29;
   CHECK(int64_t{s.h} * s.w < kLimit / s.c && int64_t{s.h} * s.w < kLimit / s.n);
   CHECK(int64_t{s.p} * s.q < kLimit / s.k && int64_t{s.p} * s.q < kLimit / s.n);
@@ -25,18 +31,24 @@ inline void check_shape(const ConvShape& s) {
 }
 
 // [N*P*Q, R*S*C]: row (n,p,q) is the window of x that makes output (n,p,q), padding included. The
-// (s,c) of one row of a window are neighbours in memory, so a column splits into r and the rest.
+// (s,c) of one row of a window are neighbours in memory, so a column splits into r and the offset
+// s*C + c. A 3x3 window of an image with C channels:
+//
+//   memory, a row of W*C floats each     row(m).at = where the window begins, row(m).offset = how
+//     . . [- - -] . . .   r = 0          far that is from the beginning of its row
+//     . . [- - -] . . .   r = 1          col(c).at = r * W*C + col(c).offset
+//     . . [- - -] . . .   r = 2          element (m,c) is x[row(m).at + col(c).at]
 struct WindowSource {
   struct Row {
-    int64_t at;  // the window's first element in x, if that is not in the padding
-    int h;       // the window's first row
-    int offset;  // where the window begins in its rows of W*C floats
+    int64_t at;  // of the window's first element in x; meaningless where that is in the padding
+    int h;       // the window's first row; INT32_MIN: no such window
+    int offset;  // of its first column, in floats; negative in the padding
   };
   struct Col {
     int at;  // from the window's first element
     int r;
-    int rest;
-    int count;  // columns from here on
+    int offset;  // s*C + c
+    int count;   // columns from here on
   };
   __device__ static bool exists(const Row& row) { return row.h != INT32_MIN; }
   __device__ int index(const Col& col) const { return cols - col.count; }
@@ -65,9 +77,9 @@ struct WindowSource {
   }
 
   __device__ Col col(int c) const {
-    const int r = window_floats.quotient(c), rest = c - r * window_floats.value;
+    const int r = window_floats.quotient(c), offset = c - r * window_floats.value;
     constexpr int kOutside = 1 << 30;
-    return {r * row_floats + rest, c < cols ? r : kOutside, rest, cols - c};
+    return {r * row_floats + offset, c < cols ? r : kOutside, offset, cols - c};
   }
 
   __device__ __forceinline__ float4 load4(const Row& row, const Col& col) const {
@@ -81,8 +93,8 @@ struct WindowSource {
     for (int j = 0; j < 4; ++j) {
       v[j] = j < col.count && inside(row, next) ? x[row.at + next.at] : 0.0f;
       next.at += 1;
-      if (++next.rest == window_floats.value) {
-        next.rest = 0;
+      if (++next.offset == window_floats.value) {
+        next.offset = 0;
         next.at += row_floats - window_floats.value;
         next.r += 1;
       }
@@ -92,7 +104,7 @@ struct WindowSource {
 
   __device__ bool inside(const Row& row, const Col& col) const {
     return unsigned(row.h + col.r) < unsigned(h) &&
-           unsigned(row.offset + col.rest) < unsigned(row_floats);
+           unsigned(row.offset + col.offset) < unsigned(row_floats);
   }
 
   const float* x;
@@ -101,20 +113,20 @@ struct WindowSource {
   bool aligned;
 };
 
-// [N*H*W, R*S*K]: row (n,h,w), column (r,s,k) is the dy of the output whose window holds (h,w) at
-// its place (r,s), zero if there is none. In the padded input, that window begins at row h - r,
-// which is p * stride_h if h and r leave the same rest; then p is the difference of their
-// quotients.
+// [N*H*W, R*S*K]: row (n,h,w), column (r,s,k) is the dy of the output whose window has (h,w) under
+// its tap (r,s), zero if there is none. In the padded input, that window begins at row h + pad_h -
+// r. It exists if that is a multiple of stride_h, that is if h + pad_h and r have the same
+// remainder (the phase); p is then the difference of their quotients. Columns alike.
 struct OutputGradientSource {
   struct Row {
     int64_t at;  // of output (n,p,q,0) in dy
-    int p, q;
-    int phase;  // both rests in one number
+    int p, q;    // quotients
+    int phase;   // both remainders combined; -1: no such row
   };
   struct Col {
-    int at;
+    int at;  // to be added to the row's
     int p, q;
-    int phase;
+    int phase;  // -2: no such column
     int index;
   };
 
@@ -166,8 +178,8 @@ struct OutputGradientSource {
     return make_float4(v[0], v[1], v[2], v[3]);
   }
 
-  __device__ int phase(int rest_h, int rest_w) const {
-    return rest_h * stride_w.value + rest_w;
+  __device__ int phase(int remainder_h, int remainder_w) const {
+    return remainder_h * stride_w.value + remainder_w;
   }
   __device__ bool inside(const Row& row, const Col& col) const {
     return row.phase == col.phase && unsigned(row.p - col.p) < unsigned(p) &&
