@@ -172,16 +172,16 @@ def readable(mangled):
                 break
         for value in sorted(tiles, key=len, reverse=True):
             name = re.sub(re.escape(value) + r"[\d, ]*>", tiles[value], name)
-        name = re.sub(r"<\(\w+\)0>", "", name)  # an enumeration's first value: the plain case
+        name = re.sub(r"<\(\w+\)0>", "", name)  # an enumeration's first value
         short[key] = name.replace(" >", ">")
     return short
 
 
 def make_table(results, archs, compiler):
     """`results`: arch -> source stem -> mangled name -> Kernel."""
-    lines = [f"Made by `tools/lab/kernel_report.py` with nvcc {compiler}. Of each architecture: "
-             "registers a thread / blocks on a multiprocessor / share of its warps that these "
-             "fill. Load and store: the widest access to global memory, in bytes.", "",
+    lines = [f"Made by `tools/lab/kernel_report.py` with nvcc {compiler}. For each architecture:",
+             "registers a thread / blocks on a multiprocessor / share of its warps that these fill. Load",
+             "and store: the widest access to global memory, in bytes.", "",
              "| kernel | threads | shared memory | load | store | "
              + " | ".join(f"sm_{arch}" for arch in archs) + " |",
              "|---|--:|--:|--:|--:|" + "---|" * len(archs)]
