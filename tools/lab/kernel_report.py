@@ -31,7 +31,7 @@ CACHE = ROOT / "build" / "kernel-report"
 BEGIN, END = "<!-- kernel_report.py: begin -->", "<!-- kernel_report.py: end -->"
 # As CMake's Release build compiles them. -lineinfo changes no code, and is left out.
 FLAGS = ["-std=c++20", "-O3", "-DNDEBUG", "-DMNIST_TARGET=cuda", "--expt-relaxed-constexpr",
-         f"-I{ROOT}", f"-I{KERNELS}"]
+         f"-I{ROOT}"]
 
 
 class Limits(typing.NamedTuple):
@@ -233,7 +233,7 @@ def main():
 
     CACHE.mkdir(parents=True, exist_ok=True)
     headers = sorted([*KERNELS.glob("*.h"), *KERNELS.glob("**/*.cuh")])
-    key = repr((compiler, FLAGS[:-2])).encode() + b"".join(h.read_bytes() for h in headers)
+    key = repr((compiler, FLAGS[:-1])).encode() + b"".join(h.read_bytes() for h in headers)
     tasks = [(arch, source) for arch in archs for source in sorted(KERNELS.glob("*.cu"))]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         files = list(pool.map(lambda task: compile_source(task[1], task[0], key), tasks))
