@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
+#include <exception>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -185,7 +187,12 @@ Outcome run_child(const std::function<int()>& program) {
     setrlimit(RLIMIT_CORE, &no_core);
     alarm(20);
     dup2(ends[1], STDERR_FILENO);
-    _exit(program());
+    try {
+      _exit(program());
+    } catch (const std::exception& error) {  // else the child would go on with the tests
+      dprintf(STDERR_FILENO, "%s", error.what());
+      _exit(99);
+    }
   }
   close(ends[1]);
   Outcome outcome = {};
