@@ -180,8 +180,8 @@ def readable(mangled):
 def make_table(results, archs, compiler):
     """`results`: arch -> source stem -> mangled name -> Kernel."""
     lines = [f"Made by `tools/lab/kernel_report.py` with nvcc {compiler}. For each architecture:",
-             "registers a thread / blocks on a multiprocessor / share of its warps that these fill. Load",
-             "and store: the widest access to global memory, in bytes.", "",
+             "registers a thread / blocks on a multiprocessor / share of its warps that these",
+             "fill. Load and store: the widest access to global memory, in bytes.", "",
              "| kernel | threads | shared memory | load | store | "
              + " | ".join(f"sm_{arch}" for arch in archs) + " |",
              "|---|--:|--:|--:|--:|" + "---|" * len(archs)]
