@@ -33,11 +33,7 @@ class Fiber {
   struct WithStack {};
 
   // The stack that the caller runs on.
-  Fiber() {
-#if defined(__SANITIZE_THREAD__)
-    tsan_fiber_ = __tsan_get_current_fiber();
-#endif
-  }
+  Fiber() = default;
 
   // A stack of its own, on which fiber_main() begins at the first switch to it. Throws
   // std::bad_alloc where there is no memory.
@@ -132,7 +128,9 @@ class Fiber {
   const void* bottom_ = nullptr;
   size_t size_ = 0;
   [[maybe_unused]] void* fake_stack_ = nullptr;
-  [[maybe_unused]] void* tsan_fiber_ = nullptr;
+#if defined(__SANITIZE_THREAD__)
+  void* tsan_fiber_ = __tsan_get_current_fiber();
+#endif
 };
 
 }  // namespace simt
