@@ -3,9 +3,12 @@
 // have a signature of their own.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "tests/support/cases.h"
