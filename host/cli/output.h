@@ -6,29 +6,30 @@
 #include <string>
 #include <string_view>
 
+#include "host/text.h"
+
 namespace mnist::cli {
 
 using Json = nlohmann::ordered_json;
 
-// Writes at once and never throws, so that a full disk or a reader that went away cannot end a
+// Writes at once and never throws, so that a full disk or a reader that has gone cannot end a
 // training run; finish() reports what was lost.
 class Results {
  public:
   void text(std::string_view text);
   void json(const Json& value);  // one line; NaN becomes null
 
-  // Throws Error(kIoError) if something could not be written. A closed pipe (`| head -1`) is no
-  // error: its reader has what it wanted.
+  // Throws Error(kIoError) if something could not be written. A closed pipe (`| head -1`) is not
+  // an error: its reader has what it wanted.
   void finish() const;
 
  private:
   int error_ = 0;  // errno of the first failure
 };
 
-// One line on standard error; failures are ignored.
+// One line on standard error; what cannot be written is lost.
 void message(std::string_view text);
 
-std::string grouped(int64_t number);                        // 225,034
 std::string counted(int64_t number, const char* singular);  // "1 epoch", "2,000 epochs"
 
 }  // namespace mnist::cli

@@ -6,18 +6,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 
 #include "host/cli/output.h"
+#include "host/os/environment.h"
+#include "host/os/posix_io.h"
 
 namespace mnist::cli {
 namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
 
 bool utf8_terminal() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
@@ -52,11 +47,6 @@ std::string all_metrics(const EpochResult& result) {
          metric("val_accuracy", result.val_accuracy) + metric("val_loss", result.val_loss);
 }
 
-void write_error(const std::string& text) {
-  // Nothing can be done where standard error itself is lost.
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-}
-
 }  // namespace
 
 StatusLine::StatusLine()
@@ -77,13 +67,13 @@ bool StatusLine::due() const {
 void StatusLine::draw(const std::string& text, int width) {
   if (!live_) return;
   const int rest = std::min(width_, columns()) - width;
-  write_error(fmt::format("\r{}{:{}}", text, "", std::max(rest, 0)));
+  write_all(STDERR_FILENO, fmt::format("\r{}{:{}}", text, "", std::max(rest, 0)));
   width_ = width;
   drawn_ = Clock::now();
 }
 
 void StatusLine::end() {
-  if (width_ > 0) write_error("\n");
+  if (width_ > 0) write_all(STDERR_FILENO, "\n");
   width_ = 0;
   drawn_ = {};
 }

@@ -1,10 +1,11 @@
 // Files that are either old or new: write beside, fsync, rename over, fsync the directory.
 //
 // Where the file system can (O_TMPFILE), the new file has no name until it is complete, so that not
-// even a killed process leaves a partial one behind.
+// even a killed process leaves a partial file.
 #include "host/os/atomic_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(ExitCode code, const fs::path& path, const std::string& why) {
-  throw Error(code, "cannot write " + path.string() + ": " + why);
+  throw Error(code, fmt::format("cannot write {}: {}", path.string(), why));
 }
 
 // The file that `path` leads to: a symbolic link stays, its target is replaced.
@@ -32,7 +33,7 @@ fs::path final_target(const fs::path& path) {
     if (links == 40)
       fail(ExitCode::kCannotCreate, path, "it is a loop of symbolic links; remove it");
     const fs::path next = fs::read_symlink(target, error);
-    if (error) fail(ExitCode::kCannotCreate, path, cause_and_cure(error.value()));
+    if (error) fail(ExitCode::kCannotCreate, path, why_unwritable(error.value()));
     target = next.is_absolute() ? next : target.parent_path() / next;
   }
   return target;
@@ -42,7 +43,7 @@ fs::path directory_of(const fs::path& target) {
   return target.has_parent_path() ? target.parent_path() : fs::path(".");
 }
 
-// What stands at the target now.
+// What is at the target now.
 struct Existing {
   bool there = false;
   struct stat info = {};
@@ -56,11 +57,11 @@ Existing look_at(const fs::path& path, const fs::path& target) {
     fail(ExitCode::kCannotCreate, path, "it names a directory; add a file name");
   existing.there = ::stat(target.c_str(), &existing.info) == 0;
   if (!existing.there && errno != ENOENT)
-    fail(ExitCode::kCannotCreate, path, cause_and_cure(errno));
+    fail(ExitCode::kCannotCreate, path, why_unwritable(errno));
   if (existing.there && S_ISDIR(existing.info.st_mode))
     fail(ExitCode::kCannotCreate, path, "it is a directory; choose another name");
   if (existing.there && ::access(target.c_str(), W_OK) != 0)
-    fail(ExitCode::kCannotCreate, path, cause_and_cure(errno));
+    fail(ExitCode::kCannotCreate, path, why_unwritable(errno));
   return existing;
 }
 
@@ -96,7 +97,7 @@ class Replacement {
     const FileDescriptor directory(uninterrupted(
         [&] { return ::open(directory_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
     if (name_.empty()) {
-      const std::string unnamed = "/proc/self/fd/" + std::to_string(fd_.get());
+      const std::string unnamed = fmt::format("/proc/self/fd/{}", fd_.get());
       create_name([&](const fs::path& name) {
         return ::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
       });
@@ -104,21 +105,21 @@ class Replacement {
     if (!fd_.close()) fail_discarding(ExitCode::kIoError);
     if (::rename(name_.c_str(), target_.c_str()) != 0) fail_discarding(ExitCode::kCannotCreate);
     name_.clear();
-    // Some network file systems know no fsync of directories (EINVAL).
+    // Some network file systems cannot fsync a directory (EINVAL).
     if (directory && uninterrupted([&] { return ::fsync(directory.get()); }) != 0 &&
         errno != EINVAL)
-      fail(ExitCode::kIoError, path_, cause_and_cure(errno));
+      fail(ExitCode::kIoError, path_, why_unwritable(errno));
   }
 
  private:
   // Tries names until `create` makes one that is not taken.
-  template <class Create>
+  template <typename Create>
   void create_name(const Create& create) {
     static std::atomic<unsigned> counter = 0;
     for (int attempt = 0; attempt < 1000; ++attempt) {
-      const fs::path name = directory_of(target_) /
-                            ("." + target_.filename().string() + "." + std::to_string(::getpid()) +
-                             "-" + std::to_string(counter++) + ".tmp");
+      const fs::path name =
+          directory_of(target_) /
+          fmt::format(".{}.{}-{}.tmp", target_.filename().string(), ::getpid(), counter++);
       if (create(name)) {
         name_ = name;
         return;
@@ -131,7 +132,7 @@ class Replacement {
   [[noreturn]] void fail_discarding(ExitCode code) {
     const int error = errno;
     discard();
-    fail(code, path_, cause_and_cure(error));
+    fail(code, path_, why_unwritable(error));
   }
 
   void discard() {
@@ -141,7 +142,7 @@ class Replacement {
   }
 
   const fs::path& path_;    // as the user named it
-  const fs::path& target_;  // where it really lies
+  const fs::path& target_;  // with symbolic links followed
   FileDescriptor fd_;
   fs::path name_;  // empty: it has none (yet, or any more)
 };
@@ -149,9 +150,9 @@ class Replacement {
 // A device or pipe cannot be replaced, only written to.
 void write_special(const fs::path& path, std::span<const std::byte> bytes) {
   FileDescriptor fd(uninterrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); }));
-  if (!fd) fail(ExitCode::kCannotCreate, path, cause_and_cure(errno));
+  if (!fd) fail(ExitCode::kCannotCreate, path, why_unwritable(errno));
   if (!write_all(fd.get(), bytes) || !fd.close())
-    fail(ExitCode::kIoError, path, cause_and_cure(errno));
+    fail(ExitCode::kIoError, path, why_unwritable(errno));
 }
 
 }  // namespace

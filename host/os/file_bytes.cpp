@@ -9,27 +9,12 @@
 #include <cctype>
 #include <cerrno>
 #include <string_view>
-#include <system_error>
 
 #include "host/error.h"
 #include "host/os/posix_io.h"
 
 namespace mnist {
 namespace {
-
-std::string why_unreadable(int error) {
-  const std::string cause = std::generic_category().message(error);
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return cause + "; check its name";
-    case EACCES:
-    case EPERM:
-      return cause + "; allow it to be read (chmod +r)";
-    default:
-      return cause + "; check the disk";
-  }
-}
 
 struct Signature {
   std::string_view bytes;
@@ -90,7 +75,7 @@ std::vector<uint8_t> read_file_bytes(const std::filesystem::path& path, size_t l
     throw Error(ExitCode::kBadInput,
                 fmt::format("{}: is {}, not a file", path.string(),
                             S_ISDIR(status.st_mode) ? "a directory" : "a pipe or a device"));
-  const auto size = static_cast<uint64_t>(status.st_size);
+  const auto size = uint64_t(status.st_size);
   if (size > limit)
     throw Error(ExitCode::kBadInput,
                 fmt::format("{}: has {}; at most {} are accepted", path.string(),
@@ -104,7 +89,7 @@ std::vector<uint8_t> read_file_bytes(const std::filesystem::path& path, size_t l
       throw Error(ExitCode::kBadInput,
                   fmt::format("{}: cannot be read at byte {}: {}", path.string(), done,
                               count < 0 ? why_unreadable(errno) : "it was cut short meanwhile"));
-    done += static_cast<size_t>(count);
+    done += size_t(count);
   }
   return bytes;
 }
@@ -127,7 +112,7 @@ std::string describe_bytes(std::span<const uint8_t> bytes) {
 
 std::string describe_size(uint64_t bytes) {
   if (bytes < 1000) return fmt::format("{} bytes", bytes);
-  const double value = static_cast<double>(bytes);
+  const double value = double(bytes);
   if (bytes < 1000000) return fmt::format("{:.1f} kB", value / 1e3);
   if (bytes < 1000000000) return fmt::format("{:.1f} MB", value / 1e6);
   return fmt::format("{:.1f} GB", value / 1e9);

@@ -5,12 +5,13 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace mnist {
 
 // Repeats a call that a signal interrupted.
-template <class Call>
+template <typename Call>
 auto uninterrupted(const Call& call) {
   decltype(call()) result;
   do {
@@ -19,7 +20,7 @@ auto uninterrupted(const Call& call) {
   return result;
 }
 
-// Owns a file descriptor. close() tells of errors that a written file may still have.
+// Owns a file descriptor.
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd = -1) : fd_(fd) {}
@@ -32,7 +33,8 @@ class FileDescriptor {
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
   int release() { return std::exchange(fd_, -1); }
-  bool close();  // false: errno tells why
+  // False: what was written may be lost; errno tells why.
+  bool close();
 
  private:
   int fd_;
@@ -40,8 +42,11 @@ class FileDescriptor {
 
 // Writes everything; false: errno tells why.
 bool write_all(int fd, std::span<const std::byte> bytes);
+bool write_all(int fd, std::string_view text);
 
-// "No space left on device; free some space there": what errno value `error` means and what to do.
-std::string cause_and_cure(int error);
+// "No space left on device; free some space there or choose another place": what `error`, a value
+// of errno, means and what to do about it where a file could not be read or written.
+std::string why_unreadable(int error);
+std::string why_unwritable(int error);
 
 }  // namespace mnist

@@ -2,6 +2,7 @@
 #include "host/os/sandbox.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <system_error>
 
 #include "host/error.h"
 
@@ -20,6 +22,12 @@ namespace {
 
 constexpr int kWallMilliseconds = 60'000;  // for a child that sleeps; the CPU limit ends a busy one
 constexpr rlim_t kExtraMemory = rlim_t(1) << 30;
+
+[[noreturn]] void fail(const char* what) {
+  throw Error(ExitCode::kInternal,
+              fmt::format("cannot {}: {}; close other programs or raise the limits (ulimit -a)",
+                          what, std::generic_category().message(errno)));
+}
 
 void limit(int resource, rlim_t value) {
   const struct rlimit bound = {value, value};
@@ -39,11 +47,11 @@ void limit_memory_and_files() {
   limit(RLIMIT_NOFILE, 0);
 }
 #else
-// Sanitizers reserve terabytes of address space, and try memory out through pipes.
+// Sanitizers reserve terabytes of address space, and probe memory through pipes.
 void limit_memory_and_files() {}
 #endif
 
-// Crash handlers of the caller (a test framework's, a sanitizer's) are not to speak for the child.
+// Crash handlers of the caller (a test framework's, a sanitizer's) must not run in the child.
 void default_signals() {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGXCPU, SIGXFSZ,
                            SIGPIPE, SIGTERM, SIGINT})
@@ -84,8 +92,7 @@ void confine(pid_t parent, int cpu_seconds) {
 Sandbox::Sandbox(const std::function<void(const Send&)>& work, int cpu_seconds)
     : milliseconds_left_(kWallMilliseconds) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0)
-    throw Error(ExitCode::kInternal, "cannot create a pipe: " + cause_and_cure(errno));
+  if (::pipe2(ends, O_CLOEXEC) != 0) fail("create a pipe");
   pipe_ = FileDescriptor(ends[0]);
   FileDescriptor write_end(ends[1]);
   const pid_t parent = ::getpid();
@@ -94,8 +101,7 @@ Sandbox::Sandbox(const std::function<void(const Send&)>& work, int cpu_seconds)
     confine(parent, cpu_seconds);
     run_child(work, ends[1]);
   }
-  if (child_ < 0)
-    throw Error(ExitCode::kInternal, "cannot start a process: " + cause_and_cure(errno));
+  if (child_ < 0) fail("start a process");
 }
 
 Sandbox::~Sandbox() {

@@ -1,4 +1,6 @@
-// Runs a function on untrusted bytes in a child process that can do no harm and no damage.
+// Runs a function on untrusted bytes in a child process with tight resource limits. It contains
+// crashes, endless loops and floods of memory. It is not a security boundary: system calls are not
+// filtered, and the child can read what the caller has in memory.
 #pragma once
 
 #include <sys/types.h>
@@ -10,10 +12,11 @@
 
 namespace mnist {
 
-// The child starts as a copy of the caller with its memory, but may open no file, start no process,
-// use only so many seconds of processor time and 1 GiB of memory more than it was born with; its
-// standard streams are closed. It must not rely on other threads or on CUDA. It ends without
-// running destructors of the caller; a crash in it is invisible but for the end of its output.
+// The child starts as a copy of the caller and its memory. It cannot open files or, unless it is
+// root's, start processes; it has `cpu_seconds` of processor time and 1 GiB of memory beyond what
+// it started with; its standard streams lead to /dev/null. It must not rely on other threads or on
+// CUDA. It ends without running the caller's destructors; a crash shows only as an early end of its
+// output.
 class Sandbox {
  public:
   // In the child: passes bytes on to the caller.
@@ -25,7 +28,7 @@ class Sandbox {
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;
 
-  // The next bytes that the child sent; false if it ended, or hung, before there were as many.
+  // The next bytes that the child sent; false if it ended, or hung, before it sent that many.
   bool receive(std::span<std::byte> bytes);
 
  private:

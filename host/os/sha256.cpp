@@ -1,52 +1,62 @@
-// SHA-256 by OpenSSL's EVP interface.
 #include "host/os/sha256.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <openssl/evp.h>
+#include <unistd.h>
+
+#include <array>
+#include <vector>
 
 #include "host/error.h"
+#include "host/os/posix_io.h"
 
 namespace mnist {
 namespace {
 
-void check(int result) {
-  if (result != 1) throw Error(ExitCode::kInternal, "OpenSSL cannot compute SHA-256");
+void check(bool ok) {
+  if (!ok) throw Error(ExitCode::kInternal, "OpenSSL cannot compute SHA-256");
 }
 
 }  // namespace
 
-struct Sha256::Context {
-  EVP_MD_CTX* md = EVP_MD_CTX_new();
-  ~Context() { EVP_MD_CTX_free(md); }
-};
-
-Sha256::Sha256() : context_(std::make_unique<Context>()) {
-  check(context_->md != nullptr);
-  check(EVP_DigestInit_ex(context_->md, EVP_sha256(), nullptr));
+void Sha256::Free::operator()(EVP_MD_CTX* context) const {
+  EVP_MD_CTX_free(context);
 }
 
-Sha256::~Sha256() = default;
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  check(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+}
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  check(EVP_DigestUpdate(context_->md, bytes.data(), bytes.size()));
+  check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
 }
 
 std::string Sha256::hex() {
-  unsigned char digest[32];
-  unsigned int length = 0;
-  check(EVP_DigestFinal_ex(context_->md, digest, &length));
-  std::string text;
-  for (unsigned int i = 0; i < length; ++i) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    text += kDigits[digest[i] >> 4];
-    text += kDigits[digest[i] & 15];
-  }
-  return text;
+  std::array<unsigned char, 32> digest;
+  check(EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1);
+  return fmt::format("{:02x}", fmt::join(digest, ""));
 }
 
-std::string sha256_hex(std::span<const std::byte> bytes) {
+std::string file_sha256(const std::filesystem::path& path) {
+  const auto check_read = [&](bool ok) {
+    if (!ok)
+      throw Error(ExitCode::kIoError,
+                  fmt::format("cannot read back {}: {}", path.string(), why_unreadable(errno)));
+  };
+  const FileDescriptor file(
+      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  check_read(bool(file));
   Sha256 sha;
-  sha.update(bytes);
-  return sha.hex();
+  std::vector<std::byte> buffer(1 << 16);
+  for (;;) {
+    const ssize_t got =
+        uninterrupted([&] { return ::read(file.get(), buffer.data(), buffer.size()); });
+    check_read(got >= 0);
+    if (got == 0) return sha.hex();
+    sha.update(std::span(buffer).first(size_t(got)));
+  }
 }
 
 }  // namespace mnist

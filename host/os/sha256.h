@@ -1,26 +1,30 @@
 // SHA-256 by OpenSSL.
 #pragma once
 
-#include <array>
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
+
+struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
 
 namespace mnist {
 
 class Sha256 {
  public:
   Sha256();
-  ~Sha256();
   void update(std::span<const std::byte> bytes);
   std::string hex();  // ends the computation
 
  private:
-  struct Context;
-  std::unique_ptr<Context> context_;
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
-std::string sha256_hex(std::span<const std::byte> bytes);
+// Of a file as it is on disk. Throws Error(kIoError) if it cannot be read.
+std::string file_sha256(const std::filesystem::path& path);
 
 }  // namespace mnist

@@ -1,4 +1,4 @@
-// Writes a run's model file beside the training, so that no epoch waits for the disk.
+// Writes a run's model file on a thread of its own, so that no epoch waits for the disk.
 #pragma once
 
 #include <condition_variable>
@@ -18,14 +18,14 @@ namespace mnist {
 class ModelSaver {
  public:
   // The model outlives the saver. `before_write` runs on the saver's thread before each file is
-  // written; its error takes the place of the write. Throws Error when the thread cannot be
-  // created.
+  // written; if it throws, the file is not written and its error counts as that of the write.
+  // Throws Error when the thread cannot be created.
   ModelSaver(std::filesystem::path path, const Model& model, std::function<void()> before_write);
   // Writes what is still waiting; an error then is lost: finish() first.
   ~ModelSaver();
 
-  // Takes the place of a state that still waits while an earlier one is being written. Throws the
-  // Error of a write that failed (once); nothing is submitted then.
+  // Replaces a state that still waits while an earlier one is being written. Throws the Error of a
+  // write that failed (once); nothing is submitted then.
   void submit(std::vector<float> weights, RunState state);
   // Returns when the last state submitted is on disk; throws the Error of a write that failed.
   void finish();

@@ -28,7 +28,7 @@ class Stopwatch {
 
 // Keras holds its means in float32; the same values appear in the log, in JSON and on the screen.
 double as_float32(double value) {
-  return static_cast<double>(static_cast<float>(value));
+  return double(float(value));
 }
 
 class Run {
@@ -39,7 +39,7 @@ class Run {
         files_(files),
         observer_(observer),
         batches_((start.train_samples + start.batch_size - 1) / start.batch_size),
-        // A model on disk that counts rows of a log that is not would be of no use for --resume.
+        // The log first: --resume could not use a model that counts rows which are not on disk.
         saver_(files.model, model, [this] { log_->sync(); }) {
     outcome_.state = std::move(start);
     // The rows of a resumed run are checked at once, not after an epoch of work.
@@ -47,12 +47,10 @@ class Run {
   }
 
   TrainingOutcome run(int64_t epochs) {
-    while (state().epoch < epochs && !observer_.stop_requested()) {
+    while (state().epoch < epochs && !observer_.stop_requested())
       if (!epoch()) break;
-    }
     outcome_.finished = state().epoch >= epochs;
-    if (outcome_.finished && !outcome_.last)
-      save(finite_weights(0));  // --epochs 0: the initial model
+    if (outcome_.finished && !outcome_.last) save(finite_weights(0));  // --epochs 0
     saver_.finish();
     return std::move(outcome_);
   }
@@ -60,7 +58,7 @@ class Run {
  private:
   RunState& state() { return outcome_.state; }
 
-  // False if the epoch was stopped half way.
+  // False if the epoch was stopped before its end.
   bool epoch() {
     observer_.epoch_begin(state().epoch + 1, batches_, state().batch);
     const std::vector<int32_t> order =
@@ -117,9 +115,8 @@ class Run {
   OptimizerState finite_weights(int64_t batch) {
     OptimizerState saved = engine_.save();
     const auto finite = [](float x) { return std::isfinite(x); };
-    if (!std::all_of(saved.weights.begin(), saved.weights.end(), finite)) {
+    if (!std::all_of(saved.weights.begin(), saved.weights.end(), finite))
       fail_not_finite("a weight", batch);
-    }
     return saved;
   }
 

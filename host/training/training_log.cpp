@@ -18,13 +18,14 @@ namespace {
 constexpr std::string_view kHeader = "epoch,loss,accuracy,val_loss,val_accuracy\n";
 
 [[noreturn]] void fail_write(const std::filesystem::path& path, ExitCode code) {
-  throw Error(code, "cannot write " + path.string() + ": " + cause_and_cure(errno));
+  throw Error(code, fmt::format("cannot write {}: {}", path.string(), why_unwritable(errno)));
 }
 
 [[noreturn]] void fail_resume(const std::filesystem::path& path, ExitCode code,
                               const std::string& why) {
-  throw Error(code, "cannot go on with " + path.string() + ": " + why +
-                        "; restore it or name a new file with --log");
+  throw Error(code,
+              fmt::format("cannot go on with {}: {}; restore it or name a new file with --log",
+                          path.string(), why));
 }
 
 // Cuts `fd` off after `bytes`, which must end a row of a log of ours.
@@ -33,9 +34,9 @@ void cut(int fd, const std::filesystem::path& path, uint64_t bytes) {
   if (::fstat(fd, &info) != 0) fail_write(path, ExitCode::kCannotCreate);
   if (!S_ISREG(info.st_mode)) fail_resume(path, ExitCode::kBadInput, "it is not a regular file");
   if (uint64_t(info.st_size) < bytes)
-    fail_resume(path, ExitCode::kBadInput,
-                "it has " + std::to_string(info.st_size) + " bytes, but had " +
-                    std::to_string(bytes) + " when the model was saved");
+    fail_resume(
+        path, ExitCode::kBadInput,
+        fmt::format("it has {} bytes, but had {} when the model was saved", info.st_size, bytes));
   char header[kHeader.size()] = {};
   char end = 0;
   const bool ours = bytes >= kHeader.size() &&
@@ -56,32 +57,26 @@ TrainingLog::TrainingLog(const std::filesystem::path& path, uint64_t resume_byte
     : path_(path), bytes_(resume_bytes) {
   const bool resume = resume_bytes > 0;
   const int flags = O_CLOEXEC | (resume ? O_RDWR : O_WRONLY | O_CREAT | O_TRUNC);
-  FileDescriptor fd(uninterrupted([&] { return ::open(path.c_str(), flags, 0666); }));
-  if (!fd && resume && errno == ENOENT) fail_resume(path, ExitCode::kMissingInput, "it is gone");
-  if (!fd) fail_write(path, ExitCode::kCannotCreate);
+  fd_ = FileDescriptor(uninterrupted([&] { return ::open(path.c_str(), flags, 0666); }));
+  if (!fd_ && resume && errno == ENOENT) fail_resume(path, ExitCode::kMissingInput, "it is gone");
+  if (!fd_) fail_write(path, ExitCode::kCannotCreate);
   if (resume) {
-    cut(fd.get(), path, resume_bytes);
+    cut(fd_.get(), path, resume_bytes);
   } else {
-    if (!write_all(fd.get(), std::as_bytes(std::span(kHeader))))
-      fail_write(path, ExitCode::kIoError);
+    if (!write_all(fd_.get(), kHeader)) fail_write(path, ExitCode::kIoError);
     bytes_ = kHeader.size();
   }
-  fd_ = fd.release();
-}
-
-TrainingLog::~TrainingLog() {
-  FileDescriptor(fd_).close();
 }
 
 void TrainingLog::append(const EpochResult& row) {
-  std::string text = std::to_string(row.epoch);
+  std::string text = fmt::format("{}", row.epoch);
   for (const double value : {row.loss, row.accuracy, row.val_loss, row.val_accuracy})
     text += "," + shortest_decimal(value);
   text += "\n";
-  if (!write_all(fd_, std::as_bytes(std::span(text)))) {
+  if (!write_all(fd_.get(), text)) {
     const int error = errno;
     // Half a row would spoil the file; on a device there is nothing to cut.
-    if (::ftruncate(fd_, off_t(bytes_)) == 0) ::lseek(fd_, 0, SEEK_END);
+    if (::ftruncate(fd_.get(), off_t(bytes_)) == 0) ::lseek(fd_.get(), 0, SEEK_END);
     errno = error;
     fail_write(path_, ExitCode::kIoError);
   }
@@ -90,18 +85,15 @@ void TrainingLog::append(const EpochResult& row) {
 
 void TrainingLog::sync() const {
   // EINVAL, EROFS: a pipe or a device.
-  if (uninterrupted([&] { return ::fdatasync(fd_); }) != 0 && errno != EINVAL && errno != EROFS)
+  if (uninterrupted([&] { return ::fdatasync(fd_.get()); }) != 0 && errno != EINVAL &&
+      errno != EROFS)
     fail_write(path_, ExitCode::kIoError);
-}
-
-uint64_t TrainingLog::bytes() const {
-  return bytes_;
 }
 
 std::string shortest_decimal(double value) {
   if (std::isnan(value)) return "nan";  // of either sign
   std::string text = fmt::format("{}", value);
-  if (text.find_first_of(".en") == text.npos) text += ".0";
+  if (text.find_first_of(".en") == text.npos) text += ".0";  // e: exponent, n: inf
   return text;
 }
 

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "host/os/posix_io.h"
+
 namespace mnist {
 
 struct EpochResult {
@@ -16,21 +18,18 @@ class TrainingLog {
  public:
   // Starts a new file with the header, or (resume_bytes > 0) goes on after the first resume_bytes
   // of an existing one, cutting off what follows. Throws Error: kCannotCreate, kIoError;
-  // kMissingInput if there is no file to go on with, kBadInput if it is shorter than that or is no
-  // such log.
+  // kMissingInput if there is no file to go on with, kBadInput if it is shorter than that or not
+  // such a log.
   TrainingLog(const std::filesystem::path& path, uint64_t resume_bytes);
-  ~TrainingLog();
-  TrainingLog(const TrainingLog&) = delete;
-  TrainingLog& operator=(const TrainingLog&) = delete;
 
   void append(const EpochResult& row);  // written and flushed; throws Error(kIoError)
   // Returns when all rows so far are on disk, where the file is on one; throws Error(kIoError). May
   // run on another thread than append().
   void sync() const;
-  uint64_t bytes() const;
+  uint64_t bytes() const { return bytes_; }
 
  private:
-  int fd_ = -1;
+  FileDescriptor fd_;
   std::filesystem::path path_;
   uint64_t bytes_ = 0;
 };

@@ -8,8 +8,8 @@
 #include <span>
 
 #include "host/data/synthetic.h"
-#include "host/os/sha256.h"
 #include "tests/support/catch.h"
+#include "tests/support/data_files.h"
 
 using mnist::ImageSet;
 using mnist::synthetic_digits;
@@ -26,9 +26,9 @@ std::span<const uint8_t> image(const ImageSet& set, size_t i) {
 
 TEST_CASE("synthetic digits are the same bytes on every machine") {
   const ImageSet set = synthetic_digits(1000, 1);
-  CHECK(mnist::sha256_hex(std::as_bytes(std::span(set.images))) ==
+  CHECK(mnist::test::sha256_hex(set.images) ==
         "b86655083c3b82ad1ddbb9debafde1067f5ae65f7a5a29869f462c0ec1a9543f");
-  CHECK(mnist::sha256_hex(std::as_bytes(std::span(set.labels))) ==
+  CHECK(mnist::test::sha256_hex(set.labels) ==
         "4c235be8a189d2b679a50282f254389ef3a758456e826ca25f143a3bcbdfb882");
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "host/error.h"
+#include "host/os/sha256.h"
 
 namespace mnist::test {
 
@@ -80,6 +81,12 @@ inline Bytes read_bytes(const std::filesystem::path& path) {
 
 inline Bytes text_bytes(const std::string& text) {
   return {text.begin(), text.end()};
+}
+
+inline std::string sha256_hex(std::span<const uint8_t> bytes) {
+  Sha256 sha;
+  sha.update(std::as_bytes(bytes));
+  return sha.hex();
 }
 
 inline Bytes gzip(std::span<const uint8_t> raw, int level = 6) {

@@ -59,7 +59,8 @@ TEST_CASE("numbers are written as Python's repr writes them", "[training_log]") 
       {1.7976931348623157e308, "1.7976931348623157e+308"},
       {std::numeric_limits<double>::infinity(), "inf"},
       {-std::numeric_limits<double>::infinity(), "-inf"},
-      {std::numeric_limits<double>::quiet_NaN(), "nan"}};
+      {std::numeric_limits<double>::quiet_NaN(), "nan"},
+      {-std::numeric_limits<double>::quiet_NaN(), "nan"}};
   for (const auto& [value, text] : cases) CHECK(shortest_decimal(value) == text);
 }
 

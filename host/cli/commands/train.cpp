@@ -1,10 +1,7 @@
 // The train command: the seed recipe by default, a fresh run or the rest of an earlier one.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -267,24 +264,6 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
   if (parser.count("--threads")) command += fmt::format(" --threads {}", options.threads);
   if (options.json) command += " --json";
   return command;
-}
-
-// Of the bytes as they are on disk.
-std::string file_sha256(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  Sha256 sha;
-  std::vector<std::byte> buffer(1 << 16);
-  ssize_t got = -1;
-  while (fd >= 0 && (got = read(fd, buffer.data(), buffer.size())) > 0) {
-    sha.update({buffer.data(), static_cast<size_t>(got)});
-  }
-  const int error = errno;
-  if (fd >= 0) close(fd);
-  if (got != 0) {
-    throw Error(ExitCode::kIoError,
-                fmt::format("cannot read back {}: {}", path, std::strerror(error)));
-  }
-  return sha.hex();
 }
 
 Json summary_json(const TrainOptions& options, const Model& model, const DeviceInfo& device,
