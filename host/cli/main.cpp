@@ -1,14 +1,14 @@
 // cuda-mnist: finds the command, turns every failure into one line and an exit code.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <hdf5.h>
 
-#include <algorithm>
-#include <array>
 #include <exception>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/output.h"
 #include "host/cli/parser.h"
 #include "host/cli/signals.h"
@@ -17,23 +17,6 @@
 
 namespace mnist::cli {
 namespace {
-
-struct Command {
-  const char* name;
-  const char* purpose;
-  ExitCode (*run)(int argc, char** argv, Results& results);
-};
-
-constexpr std::array<Command, 8> kCommands{{
-    {"train", "train a model, validating after every epoch", run_train},
-    {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
-    {"predict", "recognise the digit in image files", run_predict},
-    {"bench", "time every kernel and the training step", run_bench},
-    {"check-backends", "compare the results of both backends", run_check_backends},
-    {"data", "fetch, verify or locate a data set", run_data},
-    {"doctor", "what works on this machine, and what to do about the rest", run_doctor},
-    {"inspect", "what is in a model file", run_inspect},
-}};
 
 std::string help_text() {
   std::string text =
@@ -47,9 +30,8 @@ std::string help_text() {
       "  cuda-mnist doctor                   when something does not work\n"
       "\n"
       "Commands:\n";
-  for (const Command& command : kCommands) {
+  for (const Command& command : kCommands)
     text += fmt::format("  {:<16}{}\n", command.name, command.purpose);
-  }
   text +=
       "\n"
       "  cuda-mnist COMMAND --help shows a command's options; --version what was built.\n"
@@ -74,17 +56,27 @@ std::string version_text() {
                                                 MNIST_CUDA_TOOLKIT, cuda));
 }
 
-const Command* find_command(const std::string& name) {
-  const auto found = std::find_if(kCommands.begin(), kCommands.end(),
-                                  [&](const Command& command) { return name == command.name; });
-  return found == kCommands.end() ? nullptr : &*found;
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) names.push_back(command.name);
+  return names;
+}
+
+const Command& find_command(const std::string& name) {
+  for (const Command& command : kCommands)
+    if (name == command.name) return command;
+  const auto meant = closest(name, command_names());
+  throw Error(ExitCode::kUsage,
+              fmt::format("unknown command '{}'{} See 'cuda-mnist --help'.", name,
+                          meant ? fmt::format(", did you mean '{}'?", *meant) : "."));
 }
 
 ExitCode dispatch(int argc, char** argv, Results& results) {
   if (argc < 2) {
     message(
-        "usage: cuda-mnist COMMAND [OPTION...]   (train, evaluate, predict, bench, "
-        "check-backends, data, doctor, inspect)\nTry 'cuda-mnist train' or 'cuda-mnist --help'.");
+        fmt::format("usage: cuda-mnist COMMAND [OPTION...]   ({})\n"
+                    "Try 'cuda-mnist train' or 'cuda-mnist --help'.",
+                    fmt::join(command_names(), ", ")));
     return ExitCode::kUsage;
   }
   std::vector<char*> arguments(argv, argv + argc);
@@ -102,18 +94,10 @@ ExitCode dispatch(int argc, char** argv, Results& results) {
     name = argv[2];
     arguments = {argv[0], argv[2], help_flag.data()};
   }
-  const Command* command = find_command(name);
-  if (!command) {
-    std::vector<std::string> names;
-    for (const Command& known : kCommands) names.push_back(known.name);
-    const auto meant = closest(name, names);
-    throw Error(ExitCode::kUsage,
-                fmt::format("unknown command '{}'{} See 'cuda-mnist --help'.", name,
-                            meant ? fmt::format(", did you mean '{}'?", *meant) : "."));
-  }
+  const Command& command = find_command(name);
   arguments.erase(arguments.begin() + 1);
   arguments.push_back(nullptr);
-  return command->run(static_cast<int>(arguments.size()) - 1, arguments.data(), results);
+  return command.run(int(arguments.size()) - 1, arguments.data(), results);
 }
 
 ExitCode guarded_main(int argc, char** argv) {
@@ -141,5 +125,5 @@ ExitCode guarded_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   mnist::cli::prepare_standard_streams();
-  return static_cast<int>(mnist::cli::guarded_main(argc, argv));
+  return int(mnist::cli::guarded_main(argc, argv));
 }

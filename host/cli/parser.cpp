@@ -27,6 +27,14 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+// "--learning-rate" -> "lr"
+std::string initials(const std::string& option) {
+  std::string letters;
+  for (size_t i = 1; i < option.size(); ++i)
+    if (option[i - 1] == '-' && option[i] != '-') letters += option[i];
+  return letters;
+}
+
 // "--epochs N   Epochs in all [100]"
 class HelpFormatter : public CLI::Formatter {
  public:
@@ -65,9 +73,8 @@ bool Parser::parse(int argc, char** argv, Results& results) {
     const std::string unknown = remaining().front();
     std::string cause = fmt::format("unexpected argument '{}'", unknown);
     std::vector<std::string> names;
-    for (const CLI::Option* option : get_options()) {
+    for (const CLI::Option* option : get_options())
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-    }
     const auto meant = closest(unknown.substr(0, unknown.find('=')), names);
     if (meant) cause += fmt::format(", did you mean {}?", *meant);
     throw Error(ExitCode::kUsage,
@@ -86,7 +93,7 @@ DatasetRequest DataOptions::request() const {
 }
 
 void add_data_options(Parser& parser, DataOptions& options) {
-  add_choice(parser, "--dataset", options.dataset, {"mnist", "fashion-mnist", "synthetic", "idx"},
+  parser.add("--dataset", options.dataset, one_of({"mnist", "fashion-mnist", "synthetic", "idx"}),
              "Data set; idx: files of your own, in --data-dir");
   parser
       .add_option("--data-dir", options.data_dir,
@@ -95,72 +102,71 @@ void add_data_options(Parser& parser, DataOptions& options) {
 }
 
 void add_device_options(Parser& parser, DeviceOptions& options) {
-  add_choice(parser, "--device", options.device, {"auto", "cuda", "cpu"},
+  parser.add("--device", options.device, one_of({"auto", "cuda", "cpu"}),
              "Where to compute; auto: a GPU if one is usable");
 }
 
 void add_backend_option(Parser& parser, DeviceOptions& options) {
-  add_choice(parser, "--backend", options.backend, {"native", "cudnn"},
+  parser.add("--backend", options.backend, one_of(kBackends),
              "Kernels: this program's, or NVIDIA's libraries (GPU)");
 }
 
-BackendKind DeviceOptions::kind() const {
-  return backend == "cudnn" ? BackendKind::kCudnn : BackendKind::kNative;
+void add_threads_option(Parser& parser, int& threads) {
+  parser.add("--threads", threads, whole_number(0, 1024),
+             "Threads of the processor; 0: one per core");
 }
 
 void add_json_flag(Parser& parser, bool& json, const std::string& what) {
   parser.add_flag("--json", json, what);
 }
 
-CLI::Option* add_choice(Parser& parser, const std::string& name, std::string& value,
-                        const std::vector<std::string>& choices, const std::string& help) {
-  const auto check = [choices](const std::string& text) {
-    if (std::find(choices.begin(), choices.end(), text) != choices.end()) return std::string();
-    return fmt::format("'{}' is not one of: {}", text, fmt::join(choices, ", "));
+Syntax<std::string> one_of(const std::vector<std::string>& words) {
+  const auto parse = [words](const std::string& text) -> std::optional<std::string> {
+    if (std::find(words.begin(), words.end(), text) == words.end()) return std::nullopt;
+    return text;
   };
-  return parser.add_option(name, value, help)
-      ->type_name(fmt::format("{}", fmt::join(choices, "|")))
-      ->capture_default_str()
-      ->check(CLI::Validator(check, ""));
+  return {fmt::format("{}", fmt::join(words, "|")),
+          fmt::format("one of: {}", fmt::join(words, ", ")), parse,
+          [](const std::string& value) { return value; }};
 }
 
 template <typename Integer>
-CLI::Option* add_integer(Parser& parser, const std::string& name, Integer& value, Integer least,
-                         Integer greatest, const std::string& help) {
-  const auto check = [least, greatest](const std::string& text) {
-    const auto number = parse_number<Integer>(text);
-    if (number && *number >= least && *number <= greatest) return std::string();
-    return fmt::format("'{}' is not a whole number from {} to {}", text, least, greatest);
+Syntax<Integer> whole_number(Integer least, Integer greatest) {
+  const auto parse = [=](const std::string& text) {
+    auto number = parse_number<Integer>(text);
+    if (number && (*number < least || *number > greatest)) number.reset();
+    return number;
   };
-  return parser.add_option(name, value, help)
-      ->type_name("N")
-      ->capture_default_str()
-      ->check(CLI::Validator(check, ""));
+  return {"N", fmt::format("a whole number from {} to {}", least, greatest), parse,
+          [](const Integer& value) { return fmt::format("{}", value); }};
 }
 
-template CLI::Option* add_integer(Parser&, const std::string&, int&, int, int, const std::string&);
-template CLI::Option* add_integer(Parser&, const std::string&, int64_t&, int64_t, int64_t,
-                                  const std::string&);
-template CLI::Option* add_integer(Parser&, const std::string&, uint64_t&, uint64_t, uint64_t,
-                                  const std::string&);
+template Syntax<int> whole_number(int, int);
+template Syntax<int64_t> whole_number(int64_t, int64_t);
+template Syntax<uint64_t> whole_number(uint64_t, uint64_t);
 
-float positive_float(const std::string& option, const std::string& text) {
-  const auto value = parse_number<float>(text);
-  if (!value || !std::isfinite(*value) || !(*value > 0)) {
-    throw Error(ExitCode::kUsage, fmt::format("{}: '{}' is not a positive number", option, text));
-  }
-  return *value;
+Syntax<float> positive_number() {
+  const auto parse = [](const std::string& text) {
+    auto number = parse_number<float>(text);
+    if (number && !(std::isfinite(*number) && *number > 0)) number.reset();
+    return number;
+  };
+  return {"X", "a positive number", parse,
+          [](const float& value) { return fmt::format("{}", value); }};
 }
 
-StepRange step_range(const std::string& option, const std::string& text) {
-  const size_t colon = text.find(':');
-  if (colon != std::string::npos) {
+Syntax<StepRange> step_range() {
+  const auto parse = [](const std::string& text) -> std::optional<StepRange> {
+    const size_t colon = text.find(':');
+    if (colon == text.npos) return std::nullopt;
     const auto begin = parse_number<int>(text.substr(0, colon));
     const auto end = parse_number<int>(text.substr(colon + 1));
-    if (begin && end && *begin >= 0 && *begin < *end) return {*begin, *end};
-  }
-  throw Error(ExitCode::kUsage,
-              fmt::format("{}: '{}' is not a range of steps A:B with 0 <= A < B", option, text));
+    if (!begin || !end || *begin < 0 || *begin >= *end) return std::nullopt;
+    return StepRange{*begin, *end};
+  };
+  return {"A:B", "a range of steps A:B with 0 <= A < B", parse, [](const StepRange& steps) {
+            return steps.begin < 0 ? "" : fmt::format("{}:{}", steps.begin, steps.end);
+          }};
 }
 
 std::optional<std::string> closest(const std::string& word,
@@ -168,6 +174,7 @@ std::optional<std::string> closest(const std::string& word,
   std::optional<std::string> best;
   size_t least = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
+    if (word.size() > 3 && word == "--" + initials(candidate)) return candidate;
     const size_t distance = edit_distance(word, candidate);
     if (distance < least) {
       least = distance;

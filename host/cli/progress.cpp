@@ -17,15 +17,14 @@ namespace {
 bool utf8_terminal() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const std::string value = environment(name);
-    if (!value.empty()) {
-      return value.find("UTF-8") != std::string::npos || value.find("utf8") != std::string::npos;
-    }
+    if (!value.empty())
+      return value.find("UTF-8") != value.npos || value.find("utf8") != value.npos;
   }
   return false;
 }
 
 std::string duration(double seconds) {
-  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  const auto whole = int64_t(std::llround(seconds));
   if (whole < 60) return fmt::format("{}s", whole);
   if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
@@ -66,8 +65,8 @@ bool StatusLine::due() const {
 
 void StatusLine::draw(const std::string& text, int width) {
   if (!live_) return;
-  const int rest = std::min(width_, columns()) - width;
-  write_all(STDERR_FILENO, fmt::format("\r{}{:{}}", text, "", std::max(rest, 0)));
+  const int leftover = std::min(width_, columns()) - width;
+  write_all(STDERR_FILENO, fmt::format("\r{}{:{}}", text, "", std::max(leftover, 0)));
   width_ = width;
   drawn_ = Clock::now();
 }
@@ -89,13 +88,13 @@ void TrainingBar::epoch_begin(int64_t epoch, int64_t batches, int64_t first_batc
 void TrainingBar::batches_done(const Metrics& so_far) {
   if (!line_.due() || so_far.batches <= first_batch_) return;
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
-  const double step = elapsed.count() / static_cast<double>(so_far.batches - first_batch_);
-  draw(so_far.batches, step * static_cast<double>(batches_ - so_far.batches), step,
+  const double step = elapsed.count() / double(so_far.batches - first_batch_);
+  draw(so_far.batches, step * double(batches_ - so_far.batches), step,
        metric("accuracy", so_far.accuracy()) + metric("loss", so_far.loss()), false);
 }
 
 void TrainingBar::epoch_end(const EpochReport& report) {
-  const auto steps = static_cast<double>(std::max<int64_t>(batches_ - first_batch_, 1));
+  const auto steps = double(std::max<int64_t>(batches_ - first_batch_, 1));
   const double step = report.train_seconds / steps;
   if (line_.live()) {
     draw(batches_, report.seconds, step, all_metrics(report.result), true);
@@ -117,33 +116,29 @@ void TrainingBar::draw(int64_t batch, double seconds, double step_seconds,
   int cells = 20;
   std::string tail = step + metrics;
   const auto width = [&] {
-    return static_cast<int>(counter.size() + 1 + time.size() + tail.size()) +
-           (cells > 0 ? cells + 1 : 0);
+    return int(counter.size() + 1 + time.size() + tail.size()) + (cells > 0 ? cells + 1 : 0);
   };
   const int columns = line_.columns();
-  for (const int fewer : {10, 0}) {
+  for (const int fewer : {10, 0})
     if (width() > columns) cells = fewer;
-  }
   if (width() > columns) tail = metrics;
-  if (width() > columns && !last) {
+  if (width() > columns && !last)
     tail.resize(tail.size() - std::min<size_t>(tail.size(), width() - columns));
-  }
   if (width() > columns && !last) return;
 
   static const bool utf8 = utf8_terminal();
-  const int filled = static_cast<int>(cells * batch / std::max<int64_t>(batches_, 1));
-  std::string done, rest;
-  for (int i = 0; i < cells; ++i) {
-    (i < filled ? done : rest) += utf8 ? "\u2501" : (i < filled ? "=" : ".");
-  }
+  const int filled = int(cells * batch / std::max<int64_t>(batches_, 1));
+  std::string done, to_do;
+  for (int i = 0; i < cells; ++i)
+    (i < filled ? done : to_do) += utf8 ? "\u2501" : (i < filled ? "=" : ".");
   std::string bar;
   if (line_.colour()) {
     if (!done.empty()) done = "\x1b[32m" + done + "\x1b[0m";
-    if (!rest.empty()) rest = "\x1b[37m" + rest + "\x1b[0m";
-    bar = fmt::format("\x1b[1m{}\x1b[0m {}{}{}\x1b[1m{}\x1b[0m{}", counter, done, rest,
+    if (!to_do.empty()) to_do = "\x1b[37m" + to_do + "\x1b[0m";
+    bar = fmt::format("\x1b[1m{}\x1b[0m {}{}{}\x1b[1m{}\x1b[0m{}", counter, done, to_do,
                       cells > 0 ? " " : "", time, tail);
   } else {
-    bar = fmt::format("{} {}{}{}{}{}", counter, done, rest, cells > 0 ? " " : "", time, tail);
+    bar = fmt::format("{} {}{}{}{}{}", counter, done, to_do, cells > 0 ? " " : "", time, tail);
   }
   line_.draw(bar, width());
 }
@@ -151,12 +146,12 @@ void TrainingBar::draw(int64_t batch, double seconds, double step_seconds,
 void DownloadBar::update(const std::string& file, int64_t done, int64_t total) {
   const bool complete = total > 0 && done >= total;
   if (!line_.due() && !(complete && line_.live())) return;
-  const double megabytes = static_cast<double>(done) / 1e6;
-  std::string text = total > 0 ? fmt::format("{}  {:.1f} of {:.1f} MB", file, megabytes,
-                                             static_cast<double>(total) / 1e6)
-                               : fmt::format("{}  {:.1f} MB", file, megabytes);
+  const double megabytes = double(done) / 1e6;
+  std::string text =
+      total > 0 ? fmt::format("{}  {:.1f} of {:.1f} MB", file, megabytes, double(total) / 1e6)
+                : fmt::format("{}  {:.1f} MB", file, megabytes);
   text.resize(std::min<size_t>(text.size(), std::max(line_.columns(), 0)));
-  line_.draw(text, static_cast<int>(text.size()));
+  line_.draw(text, int(text.size()));
   if (complete) line_.end();
 }
 

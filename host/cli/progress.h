@@ -11,8 +11,8 @@
 
 namespace mnist::cli {
 
-// A line that is drawn again in place. Does nothing where standard error is no terminal, or a dumb
-// one.
+// A line that is drawn again and again in place. Does nothing where standard error is not a
+// terminal, or a dumb one.
 class StatusLine {
  public:
   StatusLine();

@@ -22,9 +22,8 @@ auto interruptible(const Load& load) {
   try {
     return load();
   } catch (const Error& error) {
-    if (error.code() == ExitCode::kInterrupted) {
+    if (error.code() == ExitCode::kInterrupted)
       StopSignals::throw_if_received("the download was given up");
-    }
     throw;
   }
 }
@@ -32,7 +31,7 @@ auto interruptible(const Load& load) {
 }  // namespace
 
 Target choose_target(const DeviceOptions& options) {
-  const bool cudnn = options.kind() == BackendKind::kCudnn;
+  const bool cudnn = options.backend == BackendKind::kCudnn;
   if (options.device == "cpu") {
     if (cudnn) throw Error(ExitCode::kUsage, "--backend cudnn needs a GPU, --device cpu has none");
     return Target::kCpu;
@@ -41,21 +40,17 @@ Target choose_target(const DeviceOptions& options) {
   if (cudnn && reason.empty()) reason = cudnn_unusable_reason();
   if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
   if (reason.empty()) return Target::kCuda;
-  if (options.device == "cuda") {
-    throw Error(ExitCode::kUnavailable, "--device cuda: " + reason);
-  }
+  if (options.device == "cuda") throw Error(ExitCode::kUnavailable, "--device cuda: " + reason);
   message("Computing on the processor: " + reason);
   return Target::kCpu;
 }
 
 Dataset load_data(const DatasetRequest& request) {
   Dataset data = interruptible([&] { return load_dataset(request, message, download_progress()); });
-  for (const ImageSet* set : {&data.train, &data.test}) {
-    if (set->height != kMnistExtent.h || set->width != kMnistExtent.w) {
+  for (const ImageSet* set : {&data.train, &data.test})
+    if (set->height != kMnistSide || set->width != kMnistSide)
       throw Error(ExitCode::kBadInput, fmt::format("{}: the images are {}x{}; 28x28 is needed",
                                                    data.source, set->height, set->width));
-    }
-  }
   return data;
 }
 
@@ -70,14 +65,13 @@ ModelFile load_model(const std::filesystem::path& path) {
 }
 
 void check_fits_digits(const Model& model, const std::string& origin, ExitCode code) {
-  if (model.input != kMnistExtent) {
+  if (model.input != kMnistExtent)
     throw Error(code, fmt::format("{}: the model takes {}x{}x{} images, the data are 28x28x1",
                                   origin, model.input.h, model.input.w, model.input.c));
-  }
-  if (model.classes() != 10) {
-    throw Error(code, fmt::format("{}: the last layer '{}' has {} units, the data 10 classes",
-                                  origin, model.layers.back().name, model.classes()));
-  }
+  if (model.classes() != kMnistClasses)
+    throw Error(code,
+                fmt::format("{}: the last layer '{}' has {} units, the data {} classes", origin,
+                            model.layers.back().name, model.classes(), kMnistClasses));
 }
 
 std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,

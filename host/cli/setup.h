@@ -1,4 +1,4 @@
-// What the commands that compute do first: choose the device, load the data, load a model.
+// What commands do before they compute: choose the device, load the data, load a model.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,7 @@ Dataset load_data(const DatasetRequest& request);
 // The same for fetch_dataset().
 void fetch_data(const DatasetRequest& request);
 
-// read_model_file() with its warnings on standard error. Call it before the engine exists: it
+// read_model_file() with its warnings on standard error. Call it before the engine exists, since it
 // forks.
 ModelFile load_model(const std::filesystem::path& path);
 

@@ -56,12 +56,11 @@ void StopSignals::throw_if_received(const char* state) {
 void prepare_standard_streams() {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
-  // The lowest free descriptor is taken: with 0 and 1 open, the one for 2. Writing to a closed
-  // stream goes on failing, since it is opened the wrong way round.
+  // open() takes the lowest free descriptor: with 0 and 1 open, 2. Writing to a closed stream still
+  // fails, since it is opened for reading (and standard input for writing).
   for (int fd = 0; fd <= 2; ++fd) {
-    if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) {
+    if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
       std::abort();
-    }
   }
 }
 

@@ -30,7 +30,7 @@ class StopSignals {
 };
 
 // Lets writes fail with an error code instead of a signal (closed pipes, file size limits), and
-// occupies descriptors 0-2, so that no file we open can take the place of a closed standard stream.
+// occupies descriptors 0-2, so that no file we open becomes a standard stream that was closed.
 void prepare_standard_streams();
 
 }  // namespace mnist::cli

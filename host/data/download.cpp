@@ -4,13 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <sstream>
 
 #include "host/error.h"
-#include "host/os/file_bytes.h"
+#include "host/os/environment.h"
 
 namespace mnist {
 namespace {
@@ -63,7 +62,7 @@ struct State {
 
 size_t on_body(char* data, size_t, size_t count, void* user) {
   State& state = *static_cast<State*>(user);
-  if (count > static_cast<size_t>(state.wanted.max_bytes) - state.bytes.size()) {
+  if (count > size_t(state.wanted.max_bytes) - state.bytes.size()) {
     state.too_long = true;
     return 0;
   }
@@ -75,7 +74,7 @@ int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   State& state = *static_cast<State*>(user);
   if (!state.progress) return 0;
   try {
-    const auto done = static_cast<int64_t>(state.bytes.size());
+    const auto done = int64_t(state.bytes.size());
     return state.progress(state.wanted.file, done, state.wanted.max_bytes) ? 0 : 1;
   } catch (...) {
     state.thrown = std::current_exception();
@@ -96,7 +95,7 @@ Attempt fetch(const std::string& url, bool local, State& state) {
   CURL* curl = transfer.get();
   if (curl == nullptr) throw Error(ExitCode::kInternal, "libcurl cannot start: out of memory");
   char detail[CURL_ERROR_SIZE] = "";
-  const auto offset = static_cast<curl_off_t>(state.bytes.size());
+  const auto offset = curl_off_t(state.bytes.size());
   check(curl_easy_setopt(curl, CURLOPT_URL, url.c_str()));
   check(curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, local ? "http" : "https"));
   check(curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https"));
@@ -110,7 +109,7 @@ Attempt fetch(const std::string& url, bool local, State& state) {
   check(curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1000L));
   check(curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, state.wanted.stall_seconds));
   check(curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE,
-                         static_cast<curl_off_t>(state.wanted.max_bytes) - offset));
+                         curl_off_t(state.wanted.max_bytes) - offset));
   check(curl_easy_setopt(curl, CURLOPT_RESUME_FROM_LARGE, offset));
   check(curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body));
   check(curl_easy_setopt(curl, CURLOPT_WRITEDATA, &state));
@@ -130,8 +129,8 @@ Attempt fetch(const std::string& url, bool local, State& state) {
         .complete = false,
         .resumable = false,
         .problem = fmt::format("sends more than the {} bytes of the file", state.wanted.max_bytes)};
-  // An answer that was cut off can be continued; a refusal, a redirect to nowhere and the like
-  // brought nothing, and leave what an earlier mirror sent as it was.
+  // An answer that was cut off can be continued; a refusal or a bad redirect brought nothing, and
+  // what an earlier mirror sent is as good as before.
   const bool resumable = code != CURLE_RANGE_ERROR;
   return {.complete = false,
           .resumable = resumable,
@@ -144,7 +143,7 @@ std::vector<uint8_t> download(const Download& wanted, const AcceptBytes& accept,
                               const Message& message, const DownloadProgress& progress) {
   start_libcurl();
   State state{wanted, progress, {}, false, nullptr};
-  state.bytes.reserve(static_cast<size_t>(wanted.max_bytes));
+  state.bytes.reserve(size_t(wanted.max_bytes));
   std::string last_problem = "there is no mirror";
   for (const std::string& mirror : wanted.mirrors) {
     const std::string url = mirror + (mirror.ends_with('/') ? "" : "/") + wanted.file;
@@ -176,8 +175,8 @@ std::vector<uint8_t> download(const Download& wanted, const AcceptBytes& accept,
 }
 
 std::vector<std::string> choose_mirrors(const std::vector<std::string>& known) {
-  const char* text = std::getenv("CUDA_MNIST_MIRRORS");
-  if (text == nullptr || text[0] == '\0') return known;
+  const std::string text = environment("CUDA_MNIST_MIRRORS");
+  if (text.empty()) return known;
   std::istringstream words(text);
   std::vector<std::string> mirrors;
   for (std::string word; words >> word;) mirrors.push_back(word);

@@ -9,7 +9,7 @@
 
 namespace mnist {
 
-// One line of text for the user, on stderr unless the caller has a better place.
+// Takes one line of text for the user.
 using Message = std::function<void(const std::string&)>;
 // Bytes so far and in all (0: unknown) of the file being fetched; false cancels.
 using DownloadProgress = std::function<bool(const std::string& file, int64_t done, int64_t total)>;

@@ -30,7 +30,7 @@ uint32_t bounded(uint32_t bound, uint64_t index, uint64_t seed, uint64_t epoch) 
 }  // namespace
 
 std::vector<int32_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bool shuffle) {
-  std::vector<int32_t> order(static_cast<size_t>(count));
+  std::vector<int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   if (shuffle)
     for (uint32_t i = uint32_t(count); i-- > 1;)

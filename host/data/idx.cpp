@@ -7,6 +7,7 @@
 #include <array>
 
 #include "host/error.h"
+#include "host/model/model.h"
 #include "host/os/file_bytes.h"
 #include "host/os/sha256.h"
 
@@ -14,10 +15,8 @@ namespace mnist {
 namespace {
 
 constexpr int kUnsignedByte = 8;
-constexpr int kSide = 28;
-constexpr int kClasses = 10;
 // Arrays up to this size are allocated at once; larger ones grow as their bytes arrive.
-constexpr size_t kTrustedBytes = size_t{64} << 20;
+constexpr size_t kTrustedBytes = size_t(64) << 20;
 
 [[noreturn]] void fail(const std::string& name, const std::string& problem) {
   throw Error(ExitCode::kBadInput, fmt::format("{}: {}", name, problem));
@@ -70,12 +69,12 @@ class RawBytes {
         if (inflateReset(&stream_) != Z_OK) fail(name_, "cannot be decompressed");
         member_ended_ = false;
       }
-      const size_t in = std::min<size_t>(file_.size() - position_, size_t{1} << 30);
-      const size_t room = std::min<size_t>(out.size() - count, size_t{1} << 30);
+      const size_t in = std::min<size_t>(file_.size() - position_, size_t(1) << 30);
+      const size_t room = std::min<size_t>(out.size() - count, size_t(1) << 30);
       stream_.next_in = const_cast<Bytef*>(file_.data() + position_);
-      stream_.avail_in = static_cast<uInt>(in);
+      stream_.avail_in = uInt(in);
       stream_.next_out = out.data() + count;
-      stream_.avail_out = static_cast<uInt>(room);
+      stream_.avail_out = uInt(room);
       const int status = inflate(&stream_, Z_NO_FLUSH);
       position_ += in - stream_.avail_in;
       const size_t produced = room - stream_.avail_out;
@@ -125,7 +124,7 @@ std::vector<int64_t> read_header(RawBytes& raw, std::span<const uint8_t> file,
   for (int i = 0; i < rank; ++i) {
     std::array<uint8_t, 4> word{};
     if (raw.read(word) < word.size()) fail(name, "ends within its IDX header");
-    const int64_t size = int64_t{word[0]} << 24 | word[1] << 16 | word[2] << 8 | word[3];
+    const int64_t size = int64_t(word[0]) << 24 | word[1] << 16 | word[2] << 8 | word[3];
     if (size == 0) fail(name, "is an IDX file with nothing in it");
     sizes.push_back(size);
     if (size > max_values / value_count)
@@ -147,7 +146,7 @@ IdxFile parse_idx(std::span<const uint8_t> file, const std::string& name, int ra
   int64_t value_count = 0;
   idx.sizes = read_header(raw, file, name, rank, max_values, value_count);
 
-  const auto wanted = static_cast<size_t>(value_count);
+  const auto wanted = size_t(value_count);
   size_t have = 0;
   while (have < wanted) {
     idx.values.resize(std::min(wanted, std::max(kTrustedBytes, 2 * have)));
@@ -166,26 +165,25 @@ IdxFile parse_idx(std::span<const uint8_t> file, const std::string& name, int ra
 
 IdxFile read_idx(const std::filesystem::path& path, int rank, int64_t max_values) {
   // Incompressible values make gzip data longer than raw data, by less than this.
-  const size_t limit =
-      static_cast<size_t>(max_values) + static_cast<size_t>(max_values) / 16 + 4096;
+  const size_t limit = size_t(max_values) + size_t(max_values) / 16 + 4096;
   return parse_idx(read_file_bytes(path, limit), path.string(), rank, max_values);
 }
 
 ImageSet join_idx(IdxFile images, IdxFile labels) {
-  if (images.sizes[1] != kSide || images.sizes[2] != kSide)
+  if (images.sizes[1] != kMnistSide || images.sizes[2] != kMnistSide)
     fail(images.name,
          fmt::format("has images of {}x{}; scale them to 28x28", images.sizes[1], images.sizes[2]));
   if (images.sizes[0] != labels.sizes[0])
     fail(labels.name, fmt::format("has {} labels for the {} images of {}; take both from one set",
                                   labels.sizes[0], images.sizes[0], images.name));
   const auto bad = std::find_if(labels.values.begin(), labels.values.end(),
-                                [](uint8_t label) { return label >= kClasses; });
+                                [](uint8_t label) { return label >= kMnistClasses; });
   if (bad != labels.values.end())
     fail(labels.name, fmt::format("label {} is {}; only 0 to 9 are possible, leave the others out",
                                   bad - labels.values.begin(), *bad));
   ImageSet set;
   set.count = images.sizes[0];
-  set.height = set.width = kSide;
+  set.height = set.width = kMnistSide;
   set.images = std::move(images.values);
   set.labels = std::move(labels.values);
   return set;

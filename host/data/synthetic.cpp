@@ -11,12 +11,12 @@
 #include <utility>
 
 #include "host/error.h"
+#include "host/model/model.h"
 #include "kernels/philox.h"
 
 namespace mnist {
 namespace {
 
-constexpr int kSide = 28;
 constexpr int kBox = 20;  // the square that the ink fills
 constexpr uint32_t kLabelStream = 0x40000000u;
 constexpr uint32_t kDigitStream = 0x40000001u;
@@ -197,9 +197,8 @@ uint8_t label_of(uint64_t seed, int64_t index) {
 // turned.
 void vary(Glyph& glyph, Draws& draws) {
   double bend[2][3];
-  for (auto& row : bend) {
+  for (auto& row : bend)
     for (double& value : row) value = draws.bell(0.18);
-  }
   const double width = 1 + draws.bell(0.18);
   const double slant = 0.1 + draws.bell(0.22);  // most people lean to the right
   const double turn = draws.bell(0.08);
@@ -292,9 +291,8 @@ Box render(const std::vector<Segment>& segments, double edge) {
   }
   const double full = std::min(edge, *std::ranges::max_element(ink));  // a thin pen is black too
   Box box;
-  for (size_t i = 0; i < box.size(); ++i) {
+  for (size_t i = 0; i < box.size(); ++i)
     box[i] = uint8_t(255 * std::min(1.0, ink[i] / full) + 0.5);
-  }
   return box;
 }
 
@@ -304,7 +302,7 @@ int shift(int64_t moment, int64_t mass) {
 }
 
 void centre(const Box& box, uint8_t* image) {
-  int64_t mass = 0, moment_x = 0, moment_y = 0;  // pixel centres lie at half numbers: doubled
+  int64_t mass = 0, moment_x = 0, moment_y = 0;  // doubled, since pixel centres are at half numbers
   for (int y = 0; y < kBox; ++y) {
     for (int x = 0; x < kBox; ++x) {
       const int64_t ink = box[size_t(y * kBox + x)];
@@ -314,10 +312,9 @@ void centre(const Box& box, uint8_t* image) {
     }
   }
   const int x_shift = shift(moment_x, mass), y_shift = shift(moment_y, mass);
-  for (int y = std::max(0, -y_shift); y < std::min(kBox, kSide - y_shift); ++y) {
-    for (int x = std::max(0, -x_shift); x < std::min(kBox, kSide - x_shift); ++x) {
-      image[(y + y_shift) * kSide + x + x_shift] = box[size_t(y * kBox + x)];
-    }
+  for (int y = std::max(0, -y_shift); y < std::min(kBox, kMnistSide - y_shift); ++y) {
+    for (int x = std::max(0, -x_shift); x < std::min(kBox, kMnistSide - x_shift); ++x)
+      image[(y + y_shift) * kMnistSide + x + x_shift] = box[size_t(y * kBox + x)];
   }
 }
 
@@ -339,13 +336,13 @@ ImageSet synthetic_digits(int64_t count, uint64_t seed) {
   if (count < 0) throw Error(ExitCode::kInternal, "synthetic_digits: a negative count");
   ImageSet set;
   set.count = count;
-  set.height = set.width = kSide;
-  set.images.resize(size_t(count) * kSide * kSide);
+  set.height = set.width = kMnistSide;
+  set.images.resize(size_t(count) * kMnistSide * kMnistSide);
   set.labels.resize(size_t(count));
   for (int64_t i = 0; i < count; ++i) {
     Draws draws(seed, i);
     set.labels[size_t(i)] = label_of(seed, i);
-    draw_digit(set.labels[size_t(i)], draws, &set.images[size_t(i) * kSide * kSide]);
+    draw_digit(set.labels[size_t(i)], draws, &set.images[size_t(i) * kMnistSide * kMnistSide]);
   }
   return set;
 }

@@ -52,13 +52,15 @@ std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int th
 // used.
 std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
 
-// The training step of the default model at batch 128, as `train` runs it: batches streamed from
-// the host, the captured graph replayed. A launch is a step.
+inline constexpr int kStepBatch = 128;  // of the step, and of the epoch's steps
+
+// The training step of the default model as `train` runs it: batches streamed from the host, the
+// captured graph replayed. A launch is a step.
 BenchRow step_row(BackendKind backend = BackendKind::kNative);
 BenchTimes time_step(Target target, BackendKind backend, int repeats, int threads);
 
-// An epoch as `train` runs it: 60,000 images in steps of 128, then 10,000 for validation. At least
-// one, at most `repeats`, no new one after ten seconds.
+// An epoch as `train` runs it: 60,000 images in steps of kStepBatch, then 10,000 for validation. At
+// least one, at most `repeats`, no new one after ten seconds.
 BenchRow epoch_row(BackendKind backend = BackendKind::kNative);
 BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads);
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "host/data/image_set.h"
 #include "host/model/metrics.h"
 #include "host/model/model.h"
 
@@ -26,13 +27,6 @@ struct DeviceInfo {
   int multiprocessors = 0;   // SMs, or OS threads
   size_t total_memory = 0;   // bytes; 0 on the cpu target
   int driver_version = 0;    // 13000 = 13.0; 0 on the cpu target
-};
-
-// `count` images [count,pixels] and labels [count] that the caller keeps alive and unchanged.
-struct Samples {
-  const uint8_t* images = nullptr;
-  const uint8_t* labels = nullptr;
-  int64_t count = 0;
 };
 
 // All that a run needs to go on: arenas as laid out by Model, and Adam's counter.

@@ -24,7 +24,7 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
-// Of a file as it is on disk. Throws Error(kIoError) if it cannot be read.
+// SHA-256 of the file as it is on disk. Throws Error(kIoError) if it cannot be read.
 std::string file_sha256(const std::filesystem::path& path);
 
 }  // namespace mnist

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
-namespace mnist::cli {
+namespace mnist {
 namespace {
 
 constexpr const char* kNative = "#1f6fb4";
 constexpr const char* kRival = "#e08a1e";
-constexpr double kAxis = 460, kValues = 90;    // widths of the bars and of what stands behind them
-constexpr double kMargin = 16, kLetter = 7.4;  // no font is wider, on average
+constexpr double kAxis = 460, kValues = 90;    // widths of the bars, and of the times after them
+constexpr double kMargin = 16, kLetter = 7.4;  // pixels a letter, at most, on average
 constexpr double kHead = 110, kFoot = 46, kBar = 11, kGap = 12;
 
 std::string escaped(const std::string& text) {
@@ -66,7 +66,7 @@ class Axis {
         least = std::min(least, time);
         most = std::max(most, time);
       }
-    // A bar for the shortest, and room behind the longest.
+    // Even the shortest time has a bar.
     first_ = int(std::floor(std::log10(least * 0.8)));
     last_ = std::max(first_ + 1, int(std::ceil(std::log10(most))));
   }
@@ -133,4 +133,4 @@ std::string draw_svg(const Plot& plot) {
   return svg + "</svg>\n";
 }
 
-}  // namespace mnist::cli
+}  // namespace mnist

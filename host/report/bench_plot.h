@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace mnist::cli {
+namespace mnist {
 
 struct PlotBar {
   std::string name, detail;
@@ -21,4 +21,4 @@ struct Plot {
 // The axis is logarithmic, in microseconds, over whole decades.
 std::string draw_svg(const Plot& plot);
 
-}  // namespace mnist::cli
+}  // namespace mnist

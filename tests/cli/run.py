@@ -172,6 +172,8 @@ class Help(Case):
             (["trian"], "did you mean 'train'"),
             (["frobnicate"], "unknown command 'frobnicate'"),
             (["train", "--epoch", "3"], "did you mean --epochs"),
+            (["train", "--lr", "0.1"], "did you mean --learning-rate"),
+            (["train", "--bs", "64"], "did you mean --batch-size"),
             (["train", "extra"], "unexpected argument 'extra'"),
             (["train", "--epochs", "-1"], "--epochs"),
             (["train", "--epochs", "1e3"], "--epochs"),

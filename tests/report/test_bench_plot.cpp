@@ -7,7 +7,7 @@
 #include "host/report/bench_plot.h"
 #include "tests/support/catch.h"
 
-namespace mnist::cli {
+namespace mnist {
 
 namespace {
 
@@ -55,4 +55,4 @@ TEST_CASE("a plot without a rival does not speak of one", "[bench]") {
   REQUIRE(count(svg, ">1.00 s<") == 1);
 }
 
-}  // namespace mnist::cli
+}  // namespace mnist

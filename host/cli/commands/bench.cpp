@@ -1,21 +1,19 @@
 // The bench command: how fast every kernel is, and the training step.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "host/cli/commands/bench_compare.h"
 #include "host/cli/commands/bench_result.h"
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
-#include "host/cli/progress.h"
 #include "host/cli/setup.h"
+#include "host/cli/tables.h"
 #include "host/engine/bench.h"
 
 namespace mnist::cli {
 namespace {
-
-constexpr int kStepBatch = 128;
 
 Json statistics(const BenchResult& result) {
   Json json{{"name", result.row.name},
@@ -33,33 +31,89 @@ Json statistics(const BenchResult& result) {
 // The table is written row by row, as the times come in.
 class Table {
  public:
-  Table(const std::vector<BenchRow>& rows, const DevicePeak& peak) : peak_(peak) {
-    for (const BenchRow& row : rows) {
-      name_ = std::max(name_, row.name.size());
-      shape_ = std::max(shape_, row.shape.size());
-    }
-  }
+  Table(const std::vector<BenchRow>& rows, const DevicePeak& peak) : labels_(rows), peak_(peak) {}
   std::string head() const {
-    return fmt::format("{:<{}}  {:<{}}  backend  median us     min us  GFLOP/s     GB/s{}\n",
-                       "name", name_, "shape", shape_, known(peak_) ? "  of floor" : "");
+    return labels_.head() + "backend  median us     min us  GFLOP/s     GB/s" +
+           (known(peak_) ? "  of floor\n" : "\n");
   }
   std::string line(const BenchResult& r) const {
     const auto rate = [&](double amount) {
       return amount > 0 ? fmt::format("{:9.1f}", amount / r.median * 1e-9)
                         : fmt::format("{:>9}", "-");
     };
-    std::string text = fmt::format("{:<{}}  {:<{}}  {:<7}{:11.1f}{:11.1f}{}{}", r.row.name, name_,
-                                   r.row.shape, shape_, r.row.backend, r.median * 1e6,
-                                   r.least * 1e6, rate(r.row.flops), rate(r.times.bytes));
+    std::string text =
+        labels_.of(r.row) + fmt::format("{:<7}{:11.1f}{:11.1f}{}{}", r.row.backend, r.median * 1e6,
+                                        r.least * 1e6, rate(r.row.flops), rate(r.times.bytes));
     if (known(peak_) && r.times.bytes > 0)
       text += fmt::format("{:8.1f} %", 100 * floor_share(r, peak_));
     return text + "\n";
   }
 
  private:
+  const RowLabels labels_;
   const DevicePeak peak_;
-  size_t name_ = 4, shape_ = 5;
 };
+
+// Every kernel, then the training step.
+std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, const BenchOptions& options) {
+  std::vector<BenchJob> jobs;
+  for (size_t i = 0; i < bench.rows().size(); ++i)
+    jobs.push_back({bench.rows()[i], [&, i] { return bench.time(i, options.repeats); }, {}});
+  jobs.push_back({step_row(),
+                  [&, target] {
+                    return time_step(target, BackendKind::kNative, options.repeats,
+                                     options.threads);
+                  },
+                  {}});
+  return jobs;
+}
+
+double images_per_second(const BenchResult& step) {
+  return kStepBatch / step.median;
+}
+
+Json result_json(const DeviceInfo& device, const DevicePeak& peak, const Json& kernels,
+                 const Json& step) {
+  Json json = device_json(device);
+  json["multiprocessors"] = device.multiprocessors;
+  if (known(peak)) {
+    json["peak_gflops"] = peak.flops * 1e-9;
+    json["peak_gb_per_s"] = peak.bytes * 1e-9;
+  }
+  json["kernels"] = kernels;
+  json["step"] = step;
+  return json;
+}
+
+void time_kernels(Target target, const BenchOptions& options, Results& results) {
+  const auto bench = make_kernel_bench(target, options.naive, options.threads);
+  const std::vector<BenchJob> jobs = chosen_jobs(all_jobs(*bench, target, options), options.filter);
+  const DevicePeak peak = bench->peak();
+  const Table table(rows_of(jobs), peak);
+  if (!options.json)
+    results.text(bench_heading(bench->device(), peak, options.repeats) + table.head());
+
+  Json kernels = Json::array(), step;
+  RowProgress progress(jobs.size(), options.json);
+  for (const BenchJob& job : jobs) {
+    progress.begin(job.row);
+    const BenchResult result = measured(job.row, job.native());
+    if (!options.json) results.text(table.line(result));
+    Json entry = statistics(result);
+    if (job.row.name == step_row().name) {
+      entry["images_per_second"] = images_per_second(result);
+      step = entry;
+      if (!options.json)
+        results.text(fmt::format("\nTraining: {:.1f} us a step, {:.0f} images/s\n",
+                                 result.median * 1e6, images_per_second(result)));
+    } else {
+      if (known(peak)) entry["floor_share"] = floor_share(result, peak);
+      kernels.push_back(entry);
+    }
+  }
+  progress.end();
+  if (options.json) results.json(result_json(bench->device(), peak, kernels, step));
+}
 
 }  // namespace
 
@@ -69,85 +123,26 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
                  "cuda-mnist bench --filter step --repeat 100 --json",
                  "cuda-mnist bench --compare --plot bench.svg"});
   DeviceOptions device;
-  CompareOptions options;
-  bool naive = false, compare = false;
+  BenchOptions options;
   parser.add_option("--filter", options.filter, "Only rows whose name or shape contains TEXT")
       ->type_name("TEXT");
-  add_integer(parser, "--repeat", options.repeats, 1, 1'000'000, "Measurements per row");
-  CLI::Option* naive_flag = parser.add_flag("--naive,--plain", naive,
-                                            "The naive kernels too, straight from the definition");
-  CLI::Option* compare_flag =
-      parser.add_flag("--compare", compare, "Each operation, a step and an epoch beside cuDNN's");
-  compare_flag->excludes(naive_flag);
+  parser.add("--repeat", options.repeats, whole_number(1, 1'000'000), "Measurements per row");
+  CLI::Option* naive = parser.add_flag("--naive,--plain", options.naive,
+                                       "The naive kernels too, straight from the definition");
+  CLI::Option* compare = parser.add_flag("--compare", options.compare,
+                                         "Each operation, a step and an epoch beside cuDNN's");
+  compare->excludes(naive);
   parser.add_option("--plot", options.plot, "With --compare: draws the times as bars (SVG)")
       ->type_name("FILE")
-      ->needs(compare_flag);
+      ->needs(compare);
   add_device_options(parser, device);
-  add_integer(parser, "--threads", options.threads, 0, 1024, "Of the cpu target; 0: one per core");
+  add_threads_option(parser, options.threads);
   add_json_flag(parser, options.json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const Target target = choose_target(device);
-  if (compare) return compare_backends(target, options, results);
-  const int repeats = options.repeats, threads = options.threads;
-  const bool json = options.json;
-  const auto bench = make_kernel_bench(target, naive, threads);
-  const std::vector<BenchRow>& rows = bench->rows();
-  const auto wanted = [&](const BenchRow& row) { return chosen_by(options.filter, row); };
-  std::vector<BenchRow> chosen;
-  std::copy_if(rows.begin(), rows.end(), std::back_inserter(chosen), wanted);
-  const bool with_step = wanted(step_row());
-  if (with_step) chosen.push_back(step_row());
-  if (chosen.empty()) {
-    chosen = rows;
-    chosen.push_back(step_row());
-    fail_no_row(chosen, options.filter);
-  }
-
-  const DevicePeak peak = bench->peak();
-  const Table table(chosen, peak);
-  StatusLine status;
-  size_t done = 0;
-  const auto begin_row = [&](const BenchRow& row) {
-    const std::string text = fmt::format("{}/{} {} {}", ++done, chosen.size(), row.name, row.shape);
-    if (json) status.draw(text, static_cast<int>(text.size()));
-  };
-  if (!json) results.text(bench_heading(bench->device(), peak, repeats) + table.head());
-
-  Json kernels = Json::array();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!wanted(rows[i])) continue;
-    begin_row(rows[i]);
-    const BenchResult result = measured(rows[i], bench->time(i, repeats));
-    Json entry = statistics(result);
-    if (known(peak)) entry["floor_share"] = floor_share(result, peak);
-    kernels.push_back(std::move(entry));
-    if (!json) results.text(table.line(result));
-  }
-  Json step;
-  if (with_step) {
-    begin_row(step_row());
-    const BenchResult result =
-        measured(step_row(), time_step(target, BackendKind::kNative, repeats, threads));
-    step = statistics(result);
-    step["images_per_second"] = kStepBatch / result.median;
-    if (!json)
-      results.text(table.line(result) +
-                   fmt::format("\nTraining: {:.1f} us a step, {:.0f} images/s\n",
-                               result.median * 1e6, kStepBatch / result.median));
-  }
-  status.end();
-  if (json) {
-    const DeviceInfo& info = bench->device();
-    Json object{{"device", info.name},
-                {"target", target == Target::kCuda ? "cuda" : "cpu"},
-                {"architecture", info.architecture},
-                {"multiprocessors", info.multiprocessors}};
-    if (known(peak))
-      object.update(Json{{"peak_gflops", peak.flops * 1e-9}, {"peak_gb_per_s", peak.bytes * 1e-9}});
-    object.update(Json{{"kernels", kernels}, {"step", step}});
-    results.json(object);
-  }
+  if (options.compare) return compare_timings(target, options, results);
+  time_kernels(target, options, results);
   return ExitCode::kOk;
 }
 

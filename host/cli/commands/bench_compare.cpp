@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <functional>
@@ -12,7 +11,7 @@
 #include <vector>
 
 #include "host/cli/commands/bench_result.h"
-#include "host/cli/progress.h"
+#include "host/cli/tables.h"
 #include "host/engine/bench.h"
 #include "host/os/atomic_file.h"
 #include "host/report/bench_plot.h"
@@ -26,7 +25,7 @@ constexpr double kMicroseconds = 1e6;
 struct Pair {
   BenchResult native;
   std::optional<BenchResult> rival;
-  double floor = 0;  // share of it that the native time is; 0: unknown
+  double floor = 0;  // floor_share() of the native time
 
   std::optional<double> ratio() const {
     if (!rival) return {};
@@ -54,30 +53,25 @@ Json statistics(const Pair& pair) {
 
 class Table {
  public:
-  explicit Table(const std::vector<BenchRow>& rows) {
-    for (const BenchRow& row : rows) {
-      name_ = std::max(name_, row.name.size());
-      shape_ = std::max(shape_, row.shape.size());
-    }
-  }
+  explicit Table(const std::vector<BenchRow>& rows) : labels_(rows) {}
   std::string head() const {
-    return fmt::format("{:<{}}  {:<{}}  {:>11}{:>13}{:>14}{:>10}\n", "name", name_, "shape", shape_,
-                       "native us", "cudnn us", "native/cudnn", "of floor");
+    return labels_.head() + fmt::format("{:>11}{:>13}{:>14}{:>10}\n", "native us", "cudnn us",
+                                        "native/cudnn", "of floor");
   }
   std::string line(const Pair& pair) const {
     const auto cell = [](std::optional<double> value, int width, int digits) {
       return value && *value > 0 ? fmt::format("{:{}.{}f}", *value, width, digits)
                                  : fmt::format("{:>{}}", "-", width);
     };
-    return fmt::format(
-        "{:<{}}  {:<{}}  {:11.1f}{}{}{}\n", pair.native.row.name, name_, pair.native.row.shape,
-        shape_, pair.native.median * kMicroseconds, cell(microseconds(pair.rival), 13, 1),
-        cell(pair.ratio(), 14, 3),
-        pair.floor > 0 ? fmt::format("{:8.1f} %", 100 * pair.floor) : fmt::format("{:>10}", "-"));
+    const std::string share =
+        pair.floor > 0 ? fmt::format("{:8.1f} %", 100 * pair.floor) : fmt::format("{:>10}", "-");
+    return labels_.of(pair.native.row) +
+           fmt::format("{:11.1f}{}{}{}\n", pair.native.median * kMicroseconds,
+                       cell(microseconds(pair.rival), 13, 1), cell(pair.ratio(), 14, 3), share);
   }
 
  private:
-  size_t name_ = 4, shape_ = 5;
+  const RowLabels labels_;
 };
 
 std::optional<double> geometric_mean(const std::vector<Pair>& pairs) {
@@ -100,15 +94,101 @@ std::string today() {
   return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &parts)};
 }
 
-// Rows of the same name and shape stand one behind the other: native, then the rival.
-struct Job {
-  BenchRow row;
-  std::function<BenchTimes()> native, rival;  // rival: empty if there is none
+// The operations, then a step and an epoch.
+std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, bool rival,
+                               const BenchOptions& options) {
+  const std::function<BenchTimes()> none;
+  std::vector<BenchJob> jobs;
+  const std::vector<BenchRow>& rows = bench.rows();
+  const auto time_row = [&](size_t row) {
+    return [&, row] { return bench.time(row, options.repeats); };
+  };
+  // With a rival its rows follow the native ones: the same name and shape twice.
+  for (size_t i = 0; i < rows.size(); i += rival ? 2 : 1)
+    jobs.push_back({rows[i], time_row(i), rival ? time_row(i + 1) : none});
+
+  const auto engine_job = [&](const BenchRow& row, auto time) {
+    const auto on = [&options, target, time](BackendKind backend) {
+      return [=, &options] { return time(target, backend, options.repeats, options.threads); };
+    };
+    return BenchJob{row, on(BackendKind::kNative), rival ? on(BackendKind::kCudnn) : none};
+  };
+  jobs.push_back(engine_job(step_row(), time_step));
+  jobs.push_back(engine_job(epoch_row(), time_epoch));
+  return jobs;
+}
+
+bool is_run(const BenchRow& row) {
+  return row.name == step_row().name || row.name == epoch_row().name;
+}
+
+struct Comparison {
+  std::vector<Pair> operations, runs;  // runs: step, epoch
+  bool complete = true;                // false: the rival could not run every row
 };
+
+Pair time_pair(const BenchJob& job, const DevicePeak& peak, RowProgress& progress) {
+  progress.begin(job.row);
+  Pair pair{measured(job.row, job.native()), {}, 0};
+  pair.floor = floor_share(pair.native, peak);
+  if (!job.rival) return pair;
+  try {
+    pair.rival = measured(job.row, job.rival());
+  } catch (const std::runtime_error& error) {  // a library may lack what an operation needs
+    progress.end();
+    message(fmt::format("cuda-mnist: cudnn, {} {}: {}", job.row.name, job.row.shape, error.what()));
+  }
+  return pair;
+}
+
+// Times the jobs one after the other; the table is written as the times come in.
+Comparison run(const std::vector<BenchJob>& jobs, const DevicePeak& peak, const Table& table,
+               bool json, Results& results) {
+  Comparison comparison;
+  RowProgress progress(jobs.size(), json);
+  for (const BenchJob& job : jobs) {
+    Pair pair = time_pair(job, peak, progress);
+    if (job.rival && !pair.rival) comparison.complete = false;
+    if (!json) results.text(table.line(pair));
+    (is_run(job.row) ? comparison.runs : comparison.operations).push_back(std::move(pair));
+  }
+  progress.end();
+  return comparison;
+}
+
+Json result_json(const DeviceInfo& device, const Comparison& comparison, bool rival, int repeats) {
+  Json operations = Json::array(), step, epoch;
+  for (const Pair& pair : comparison.operations) operations.push_back(statistics(pair));
+  for (const Pair& pair : comparison.runs)
+    (pair.native.row.name == step_row().name ? step : epoch) = statistics(pair);
+  Json json = device_json(device);
+  json["cudnn"] = rival ? Json(cudnn_versions()) : Json(nullptr);
+  json["repeats"] = repeats;
+  json["comparison"] = operations;
+  json["step"] = step;
+  json["epoch"] = epoch;
+  json["geometric_mean"] = number(geometric_mean(comparison.operations));
+  return json;
+}
+
+void write_plot(const std::string& path, const DeviceInfo& device, const Comparison& comparison,
+                bool rival) {
+  Plot plot;
+  plot.title =
+      rival ? "cuda-mnist: its own kernels and NVIDIA's libraries" : "cuda-mnist: its own kernels";
+  plot.subtitle = fmt::format("{} ({}), {}{}", device.name, device.architecture, today(),
+                              rival ? ", " + cudnn_versions() : "");
+  for (const auto* group : {&comparison.operations, &comparison.runs})
+    for (const Pair& pair : *group)
+      plot.bars.push_back({pair.native.row.name, pair.native.row.shape,
+                           pair.native.median * kMicroseconds, microseconds(pair.rival)});
+  const std::string svg = draw_svg(plot);
+  write_file_atomically(path, std::as_bytes(std::span(svg)));
+}
 
 }  // namespace
 
-ExitCode compare_backends(Target target, const CompareOptions& options, Results& results) {
+ExitCode compare_timings(Target target, const BenchOptions& options, Results& results) {
   if (!options.plot.empty()) check_writable(options.plot);
   const std::string alone =
       target == Target::kCpu ? "cuDNN runs on a GPU only" : cudnn_unusable_reason();
@@ -116,34 +196,12 @@ ExitCode compare_backends(Target target, const CompareOptions& options, Results&
   if (!rival) message("Nothing to compare with, the native kernels are timed alone: " + alone);
 
   const auto bench = make_comparison_bench(target, rival, options.threads);
-  const auto engine_job = [&](BenchRow row, auto time) {
-    const auto on = [&options, target, time](BackendKind backend) {
-      return [=, &options] { return time(target, backend, options.repeats, options.threads); };
-    };
-    return Job{std::move(row), on(BackendKind::kNative),
-               rival ? on(BackendKind::kCudnn) : std::function<BenchTimes()>()};
-  };
-  std::vector<Job> jobs;
-  std::vector<BenchRow> all, chosen;
-  const std::vector<BenchRow>& rows = bench->rows();
-  for (size_t i = 0; i < rows.size(); i += rival ? 2 : 1) {
-    const auto time = [&](size_t row) {
-      return [&, row] { return bench->time(row, options.repeats); };
-    };
-    jobs.push_back({rows[i], time(i), rival ? time(i + 1) : std::function<BenchTimes()>()});
-  }
-  jobs.push_back(engine_job(step_row(), time_step));
-  jobs.push_back(engine_job(epoch_row(), time_epoch));
-  for (const Job& job : jobs) all.push_back(job.row);
-  std::erase_if(jobs, [&](const Job& job) { return !chosen_by(options.filter, job.row); });
-  for (const Job& job : jobs) chosen.push_back(job.row);
-  if (jobs.empty()) fail_no_row(all, options.filter);
-
+  const std::vector<BenchJob> jobs =
+      chosen_jobs(all_jobs(*bench, target, rival, options), options.filter);
   const DeviceInfo& device = bench->device();
-  const DevicePeak& peak = bench->peak();
-  const Table table(chosen);
+  const Table table(rows_of(jobs));
   if (!options.json) {
-    std::string text = bench_heading(device, peak, options.repeats);
+    std::string text = bench_heading(device, bench->peak(), options.repeats);
     if (rival)
       text += fmt::format(
           "native/cudnn is the ratio of the medians: below 1 the native kernels are faster.\n"
@@ -152,65 +210,14 @@ ExitCode compare_backends(Target target, const CompareOptions& options, Results&
     results.text(text + table.head());
   }
 
-  ExitCode code = ExitCode::kOk;
-  std::vector<Pair> operations, runs;
-  StatusLine status;
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    const BenchRow& row = jobs[i].row;
-    if (options.json) {
-      const std::string text = fmt::format("{}/{} {} {}", i + 1, jobs.size(), row.name, row.shape);
-      status.draw(text, static_cast<int>(text.size()));
-    }
-    Pair pair{measured(row, jobs[i].native()), {}, 0};
-    if (rival) {
-      try {
-        pair.rival = measured(row, jobs[i].rival());
-      } catch (const std::runtime_error& error) {  // a library may lack what an operation needs
-        status.end();
-        message(fmt::format("cuda-mnist: cudnn, {} {}: {}", row.name, row.shape, error.what()));
-        code = ExitCode::kInternal;
-      }
-    }
-    pair.floor = floor_share(pair.native, peak);
-    if (!options.json) results.text(table.line(pair));
-    const bool run = row.name == step_row().name || row.name == epoch_row().name;
-    (run ? runs : operations).push_back(std::move(pair));
-  }
-  status.end();
-
-  const std::optional<double> mean = geometric_mean(operations);
-  if (options.json) {
-    Json comparison = Json::array(), step, epoch;
-    for (const Pair& pair : operations) comparison.push_back(statistics(pair));
-    for (const Pair& pair : runs)
-      (pair.native.row.name == step_row().name ? step : epoch) = statistics(pair);
-    results.json(Json{{"device", device.name},
-                      {"target", target == Target::kCuda ? "cuda" : "cpu"},
-                      {"architecture", device.architecture},
-                      {"cudnn", rival ? Json(cudnn_versions()) : Json(nullptr)},
-                      {"repeats", options.repeats},
-                      {"comparison", comparison},
-                      {"step", step},
-                      {"epoch", epoch},
-                      {"geometric_mean", number(mean)}});
-  } else if (mean) {
+  const Comparison comparison = run(jobs, bench->peak(), table, options.json, results);
+  if (options.json)
+    results.json(result_json(device, comparison, rival, options.repeats));
+  else if (const auto mean = geometric_mean(comparison.operations))
     results.text(
         fmt::format("\nGeometric mean of native/cudnn over the operations: {:.3f}\n", *mean));
-  }
-  if (options.plot.empty()) return code;
-
-  Plot plot;
-  plot.title =
-      rival ? "cuda-mnist: its own kernels and NVIDIA's libraries" : "cuda-mnist: its own kernels";
-  plot.subtitle = fmt::format("{} ({}), {}{}", device.name, device.architecture, today(),
-                              rival ? ", " + cudnn_versions() : "");
-  for (const auto* group : {&operations, &runs})
-    for (const Pair& pair : *group)
-      plot.bars.push_back({pair.native.row.name, pair.native.row.shape,
-                           pair.native.median * kMicroseconds, microseconds(pair.rival)});
-  const std::string svg = draw_svg(plot);
-  write_file_atomically(options.plot, std::as_bytes(std::span(svg)));
-  return code;
+  if (!options.plot.empty()) write_plot(options.plot, device, comparison, rival);
+  return comparison.complete ? ExitCode::kOk : ExitCode::kInternal;
 }
 
 }  // namespace mnist::cli

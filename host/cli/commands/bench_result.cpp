@@ -12,6 +12,25 @@
 
 namespace mnist::cli {
 
+std::vector<BenchJob> chosen_jobs(std::vector<BenchJob> jobs, const std::string& filter) {
+  std::set<std::string> names;
+  for (const BenchJob& job : jobs) names.insert(job.row.name);
+  std::erase_if(jobs, [&](const BenchJob& job) {
+    return (job.row.name + " " + job.row.shape).find(filter) == std::string::npos;
+  });
+  if (jobs.empty())
+    throw Error(ExitCode::kUsage,
+                fmt::format("bench: --filter: no row contains '{}'. There are: {}.", filter,
+                            fmt::join(names, ", ")));
+  return jobs;
+}
+
+std::vector<BenchRow> rows_of(const std::vector<BenchJob>& jobs) {
+  std::vector<BenchRow> rows;
+  for (const BenchJob& job : jobs) rows.push_back(job.row);
+  return rows;
+}
+
 BenchResult measured(const BenchRow& row, BenchTimes times) {
   std::vector<double> sorted = times.seconds;
   std::sort(sorted.begin(), sorted.end());
@@ -40,11 +59,11 @@ std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int 
   return text + "\n";
 }
 
-void fail_no_row(const std::vector<BenchRow>& rows, const std::string& filter) {
-  std::set<std::string> names;
-  for (const BenchRow& row : rows) names.insert(row.name);
-  throw Error(ExitCode::kUsage, fmt::format("bench: --filter: no row contains '{}'. There are: {}.",
-                                            filter, fmt::join(names, ", ")));
+void RowProgress::begin(const BenchRow& row) {
+  ++done_;
+  if (!shown_) return;
+  const std::string text = fmt::format("{}/{} {} {}", done_, rows_, row.name, row.shape);
+  line_.draw(text, int(text.size()));
 }
 
 }  // namespace mnist::cli

@@ -1,11 +1,12 @@
 // The check-backends command: whether cuDNN and cuBLAS compute what this program's kernels do.
-#include "host/engine/check.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
+#include "host/cli/tables.h"
+#include "host/engine/check.h"
 #include "host/engine/engine.h"
 
 namespace mnist::cli {
@@ -33,26 +34,22 @@ ExitCode run_check_backends(int argc, char** argv, Results& results) {
                             {"pass", agrees(d)}});
       if (!d.error.empty()) operations.back()["error"] = d.error;
     }
-    results.json(Json{{"device", device.name},
-                      {"architecture", device.architecture},
-                      {"cudnn", cudnn_versions()},
-                      {"tolerance", kBackendTolerance},
-                      {"operations", operations},
-                      {"ok", failed == 0}});
+    Json result = device_json(device);
+    result["cudnn"] = cudnn_versions();
+    result["tolerance"] = kBackendTolerance;
+    result["operations"] = operations;
+    result["ok"] = failed == 0;
+    results.json(result);
   } else {
-    size_t name = 4, shape = 5;
-    for (const OperationDifference& d : differences) {
-      name = std::max(name, d.name.size());
-      shape = std::max(shape, d.shape.size());
-    }
+    const RowLabels labels(differences);
     std::string text = fmt::format(
         "{} ({}), {}\nLargest difference between the backends over the magnitude of the sum; "
-        "at most {:g} passes.\n\n{:<{}}  {:<{}}  difference\n",
-        device.name, device.architecture, cudnn_versions(), kBackendTolerance, "name", name,
-        "shape", shape);
+        "at most {:g} passes.\n\n",
+        device.name, device.architecture, cudnn_versions(), kBackendTolerance);
+    text += labels.head() + "difference\n";
     for (const OperationDifference& d : differences)
-      text += fmt::format("{:<{}}  {:<{}}  {:10.2e}  {}\n", d.name, name, d.shape, shape, d.largest,
-                          agrees(d) ? "PASS" : "FAIL", d.error.empty() ? "" : ": " + d.error);
+      text += labels.of(d) + fmt::format("{:10.2e}  {}{}\n", d.largest, agrees(d) ? "PASS" : "FAIL",
+                                         d.error.empty() ? "" : ": " + d.error);
     results.text(text);
   }
   if (failed == 0) return ExitCode::kOk;

@@ -5,12 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
 #include "host/data/dataset.h"
 
 namespace mnist::cli {
 namespace {
+
+enum class Action { kFetch, kVerify, kPath };
+
+constexpr Word<Action> kActions[] = {
+    {"fetch", Action::kFetch}, {"verify", Action::kVerify}, {"path", Action::kPath}};
 
 ExitCode verify(const DatasetRequest& request, bool json, Results& results) {
   ExitCode code = ExitCode::kOk;
@@ -22,9 +28,8 @@ ExitCode verify(const DatasetRequest& request, bool json, Results& results) {
     files.push_back({{"file", check.file}, {"ok", check.ok}, {"verdict", check.verdict}});
     if (!json) results.text(fmt::format("{}: {}\n", check.file, check.verdict));
   }
-  if (json) {
+  if (json)
     results.json(Json{{"dataset", request.name}, {"ok", code == ExitCode::kOk}, {"files", files}});
-  }
   return code;
 }
 
@@ -33,25 +38,24 @@ ExitCode verify(const DatasetRequest& request, bool json, Results& results) {
 ExitCode run_data(int argc, char** argv, Results& results) {
   Parser parser("data", "fetch: download what is missing; verify: check every byte; path: where.",
                 {"cuda-mnist data fetch", "cuda-mnist data verify --dataset fashion-mnist"});
-  std::string action;
+  Action action{};
   DataOptions data;
   bool json = false;
-  add_choice(parser, "ACTION", action, {"fetch", "verify", "path"}, "What to do")->required();
+  parser.add("ACTION", action, one_of(kActions), "What to do")->default_str("")->required();
   add_data_options(parser, data);
   add_json_flag(parser, json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const DatasetRequest request = data.request();
-  if (action == "path") {
+  if (action == Action::kPath) {
     const std::string directory = data_directory(request).string();
-    if (json) {
+    if (json)
       results.json(Json{{"dataset", request.name}, {"directory", directory}});
-    } else {
+    else
       results.text(directory + "\n");
-    }
     return ExitCode::kOk;
   }
-  if (action == "fetch") fetch_data(request);
+  if (action == Action::kFetch) fetch_data(request);
   return verify(request, json, results);
 }
 

@@ -8,13 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
 
 namespace mnist::cli {
 namespace {
 
-constexpr int kClasses = 10;
+constexpr int kClasses = kMnistClasses;
 using Confusion = std::array<std::array<int64_t, kClasses>, kClasses>;  // [truth][prediction]
 
 struct ClassScore {
@@ -51,9 +52,9 @@ std::array<ClassScore, kClasses> class_scores(const Confusion& confusion) {
       predicted += confusion[i][c];
       scores[c].support += confusion[c][i];
     }
-    const auto hits = static_cast<double>(confusion[c][c]);
-    scores[c].precision = ratio(hits, static_cast<double>(predicted));
-    scores[c].recall = ratio(hits, static_cast<double>(scores[c].support));
+    const auto hits = double(confusion[c][c]);
+    scores[c].precision = ratio(hits, double(predicted));
+    scores[c].recall = ratio(hits, double(scores[c].support));
     scores[c].f1 =
         ratio(2 * scores[c].precision * scores[c].recall, scores[c].precision + scores[c].recall);
   }
@@ -89,7 +90,9 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
   add_data_options(parser, data_options);
   add_device_options(parser, device);
   add_backend_option(parser, device);
-  add_integer<int64_t>(parser, "--limit", limit, 1, 1'000'000'000, "Only the first N test images")
+  parser
+      .add("--limit", limit, whole_number<int64_t>(1, 1'000'000'000),
+           "Only the first N test images")
       ->default_str("all");
   add_json_flag(parser, json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
@@ -102,21 +105,19 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
   const Dataset data = load_data(request);
   const int64_t count = limit > 0 ? std::min(limit, data.test.count) : data.test.count;
 
-  const std::unique_ptr<Engine> engine = inference_engine(file, target, device.kind());
-  engine->set_validation_set(
-      {.images = data.test.images.data(), .labels = data.test.labels.data(), .count = count});
+  const std::unique_ptr<Engine> engine = inference_engine(file, target, device.backend);
+  engine->set_validation_set(data.test.first_samples(count));
   const Metrics metrics = engine->evaluate();
-  const auto loss = static_cast<double>(static_cast<float>(metrics.loss()));
-  if (!std::isfinite(loss)) {
+  const auto loss = double(float(metrics.loss()));
+  if (!std::isfinite(loss))
     throw Error(ExitCode::kInternal,
                 fmt::format("the loss of {} on {} test images of {} is infinite or NaN: with its "
                             "weights the network overflows. Train it again with a smaller "
                             "--learning-rate.",
                             path, grouped(metrics.samples), data.name));
-  }
   const Confusion confusion = confusion_matrix(*engine, data.test, count);
   const auto scores = class_scores(confusion);
-  const auto accuracy = static_cast<double>(static_cast<float>(metrics.accuracy()));
+  const auto accuracy = double(float(metrics.accuracy()));
 
   if (json) {
     Json per_class = Json::array();

@@ -8,16 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
 #include "host/data/pictures/image.h"
 
 namespace mnist::cli {
-namespace {
-
-constexpr int kClasses = 10;
-
-}  // namespace
 
 ExitCode run_predict(int argc, char** argv, Results& results) {
   Parser parser("predict", "Recognise the digit in image files (PNG, JPEG, PGM).",
@@ -55,13 +51,14 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
   std::vector<float> probabilities;  // [readable,10]
   if (!readable.empty()) {
     const std::unique_ptr<Engine> engine =
-        inference_engine(file, choose_target(device), device.kind());
-    probabilities = engine->predict(pixels.data(), static_cast<int64_t>(readable.size()));
+        inference_engine(file, choose_target(device), device.backend);
+    probabilities = engine->predict(pixels.data(), int64_t(readable.size()));
   }
 
   Json list = Json::array();
   for (size_t i = 0; i < readable.size(); ++i) {
-    const std::span<const float> row = std::span(probabilities).subspan(i * kClasses, kClasses);
+    const std::span<const float> row =
+        std::span(probabilities).subspan(i * kMnistClasses, kMnistClasses);
     if (!std::all_of(row.begin(), row.end(), [](float p) { return std::isfinite(p); })) {
       message(
           fmt::format("cuda-mnist: {}: the probabilities are NaN: with the weights of {} the "
@@ -76,7 +73,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
       continue;
     }
     std::string line = fmt::format("{}: {} ({:.2f} %) ", readable[i], digit, 100.0 * row[digit]);
-    for (int c = 0; c < kClasses; ++c) line += fmt::format(" {}:{:.4f}", c, row[c]);
+    for (int c = 0; c < kMnistClasses; ++c) line += fmt::format(" {}:{:.4f}", c, row[c]);
     results.text(line + "\n");
   }
   if (json) results.json(list);

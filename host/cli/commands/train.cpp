@@ -1,18 +1,21 @@
-// The train command: the seed recipe by default, a fresh run or the rest of an earlier one.
+// The train command: the seed recipe by default; a fresh run, or one that goes on with an earlier.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
 #include "host/cli/progress.h"
 #include "host/cli/setup.h"
 #include "host/cli/signals.h"
+#include "host/cli/tables.h"
 #include "host/os/atomic_file.h"
 #include "host/os/sha256.h"
 #include "host/training/trainer.h"
@@ -22,23 +25,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+enum class Math { kFp32 };
+
+constexpr Word<Math> kMath[] = {{"fp32", Math::kFp32}};
+constexpr Word<bool> kResident[] = {{"stream", false}, {"resident", true}};
+
 struct TrainOptions {
   DataOptions data;
   DeviceOptions device;
   int64_t epochs = 100;
   int batch_size = 128;
-  std::string learning_rate = "0.001";
+  float learning_rate = 0.001f;
   uint64_t seed = 1;
-  std::string math = "fp32";
+  Math math = Math::kFp32;
   std::string out = "mnist.h5";
   std::string log = "training_log.csv";
   std::string arch = kDefaultArch;
   std::string init, resume;
-  std::string shuffle = "on";
+  bool shuffle = true;
   int64_t limit = 0;
-  std::string streaming = "stream";
+  bool resident = false;
   int threads = 0;
-  std::string profile_steps;
+  StepRange profile_steps;
   bool eager = false;
   bool json = false;
 };
@@ -46,17 +54,17 @@ struct TrainOptions {
 void add_options(Parser& parser, TrainOptions& options) {
   constexpr int64_t kMany = 1'000'000'000;
   parser.option_defaults()->group("What is trained");
-  add_integer<int64_t>(parser, "--epochs", options.epochs, 0, kMany,
-                       "Epochs in all; 0 writes the initial model");
-  add_integer<int>(parser, "--batch-size", options.batch_size, 1, 65536, "Images per update");
-  parser.add_option("--learning-rate", options.learning_rate, "Adam's step size")
-      ->type_name("X")
-      ->capture_default_str();
-  add_integer<uint64_t>(parser, "--seed", options.seed, 0, std::numeric_limits<uint64_t>::max(),
-                        "Of initial weights, order and dropout");
-  add_choice(parser, "--shuffle", options.shuffle, {"on", "off"}, "A new order every epoch");
-  add_integer<int64_t>(parser, "--limit", options.limit, 1, kMany,
-                       "Only the first N training images")
+  parser.add("--epochs", options.epochs, whole_number<int64_t>(0, kMany),
+             "Epochs in all; 0 writes the initial model");
+  parser.add("--batch-size", options.batch_size, whole_number(1, 65536), "Images per update");
+  parser.add("--learning-rate", options.learning_rate, positive_number(), "Adam's step size");
+  parser.add("--seed", options.seed,
+             whole_number<uint64_t>(0, std::numeric_limits<uint64_t>::max()),
+             "Of initial weights, order and dropout");
+  parser.add("--shuffle", options.shuffle, one_of(kOnOff), "A new order every epoch");
+  parser
+      .add("--limit", options.limit, whole_number<int64_t>(1, kMany),
+           "Only the first N training images")
       ->default_str("all");
   parser.add_option("--arch", options.arch, "Layers")->type_name("SPEC")->capture_default_str();
   add_data_options(parser, options.data);
@@ -78,21 +86,18 @@ void add_options(Parser& parser, TrainOptions& options) {
   parser.option_defaults()->group("Where and how it runs");
   add_device_options(parser, options.device);
   add_backend_option(parser, options.device);
-  add_choice(parser, "--math", options.math, {"fp32"}, "Arithmetic");
-  add_choice(parser, "--data", options.streaming, {"stream", "resident"},
+  parser.add("--math", options.math, one_of(kMath), "Arithmetic");
+  parser.add("--data", options.resident, one_of(kResident),
              "Stream the batches to the device, or keep all images there");
-  add_integer<int>(parser, "--threads", options.threads, 0, 1024,
-                   "Threads of the processor; 0: one per core");
-  parser
-      .add_option("--profile-steps", options.profile_steps,
-                  "Steps of this run for the CUDA profiler, from 0, without B")
-      ->type_name("A:B");
+  add_threads_option(parser, options.threads);
+  parser.add("--profile-steps", options.profile_steps, step_range(),
+             "Steps of this run for the CUDA profiler, from 0, without B");
   parser.add_flag("--eager", options.eager,
                   "No CUDA graph: slower, same results; shows profilers each layer");
   add_json_flag(parser, options.json, "One JSON object per epoch, and a summary");
 }
 
-// Where a run begins: a fresh one, one from given weights, or the rest of an earlier one.
+// Where a run begins: from the seed, from given weights, or where an earlier one stopped.
 struct Start {
   Model model;
   std::optional<std::vector<float>> weights;  // absent: initialised from the seed
@@ -112,13 +117,11 @@ void require_same_arch(const Parser& parser, const TrainOptions& options, const 
 Start resumed_start(const Parser& parser, TrainOptions& options) {
   const std::string& path = options.resume;
   ModelFile file = load_model(path);
-  if (!file.state) {
-    throw Error(
-        ExitCode::kBadInput,
-        fmt::format("{} (written by {}) holds no training state to resume; --init {} starts "
-                    "a new run from its weights",
-                    path, file.writer, path));
-  }
+  if (!file.state)
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{} (written by {}) holds no training state to resume; --init {} "
+                            "starts a new run from its weights",
+                            path, file.writer, path));
   const RunState& state = *file.state;
   const auto require_same = [&](const char* option, const auto& given, const auto& kept) {
     if (parser.count(option) == 0 || given == kept) return;
@@ -126,21 +129,18 @@ Start resumed_start(const Parser& parser, TrainOptions& options) {
                 fmt::format("{} {} contradicts {}, whose run has {}; leave it out", option, given,
                             path, kept));
   };
-  const std::string shuffle = state.shuffle ? "on" : "off";
   require_same("--batch-size", options.batch_size, state.batch_size);
-  require_same("--learning-rate", positive_float("--learning-rate", options.learning_rate),
-               state.learning_rate);
+  require_same("--learning-rate", options.learning_rate, state.learning_rate);
   require_same("--seed", options.seed, state.seed);
-  require_same("--shuffle", options.shuffle, shuffle);
+  require_same("--shuffle", std::string(word_of(kOnOff, options.shuffle)),
+               word_of(kOnOff, state.shuffle));
   require_same("--limit", options.limit, state.train_samples);
   require_same("--dataset", options.data.dataset, state.dataset);
   require_same_arch(parser, options, file.model, path);
-  if (state.epoch >= options.epochs) {
+  if (state.epoch >= options.epochs)
     throw Error(ExitCode::kUsage,
-                fmt::format("{} has {} already; a larger number after --epochs (now {}) goes "
-                            "on",
+                fmt::format("{} has {} already; a larger number after --epochs (now {}) goes on",
                             path, counted(state.epoch, "epoch"), options.epochs));
-  }
   options.data.dataset = state.dataset;
   if (parser.count("--out") == 0) options.out = path;
   return {std::move(file.model), std::move(file.weights), std::move(*file.state)};
@@ -157,19 +157,17 @@ Start fresh_start(const Parser& parser, const TrainOptions& options) {
     start.model = std::move(file.model);
     start.weights = std::move(file.weights);
   }
-  start.state.learning_rate = positive_float("--learning-rate", options.learning_rate);
+  start.state.learning_rate = options.learning_rate;
   start.state.seed = options.seed;
   start.state.batch_size = options.batch_size;
-  start.state.shuffle = options.shuffle == "on";
+  start.state.shuffle = options.shuffle;
   start.state.dataset = options.data.dataset;
   return start;
 }
 
 void check_outputs(const TrainOptions& options, const Model& model) {
-  if (fs::absolute(options.out).lexically_normal() ==
-      fs::absolute(options.log).lexically_normal()) {
+  if (fs::absolute(options.out).lexically_normal() == fs::absolute(options.log).lexically_normal())
     throw Error(ExitCode::kUsage, "--out and --log name the same file");
-  }
   // Weights and both moments are nearly all of the file.
   check_writable(options.out, 3 * model.arena_size * sizeof(float));
   check_writable(options.log);
@@ -196,10 +194,6 @@ void load_weights(Engine& engine, Start& start) {
                .v = std::move(state.v),
                .iteration = state.iteration,
                .learning_rate = state.learning_rate});
-}
-
-Samples samples_of(const ImageSet& set) {
-  return {.images = set.images.data(), .labels = set.labels.data(), .count = set.count};
 }
 
 Json epoch_json(const EpochReport& report) {
@@ -259,8 +253,11 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
   if (parser.count("--log")) command += " --log " + path(options.log);
   if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
   if (parser.count("--device")) command += " --device " + options.device.device;
-  if (parser.count("--backend")) command += " --backend " + options.device.backend;
-  if (parser.count("--data")) command += " --data " + options.streaming;
+  if (parser.count("--backend"))
+    command += fmt::format(" --backend {}", word_of(kBackends, options.device.backend));
+  if (parser.count("--math")) command += fmt::format(" --math {}", word_of(kMath, options.math));
+  if (parser.count("--data"))
+    command += fmt::format(" --data {}", word_of(kResident, options.resident));
   if (parser.count("--threads")) command += fmt::format(" --threads {}", options.threads);
   if (options.json) command += " --json";
   return command;
@@ -269,11 +266,10 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
 Json summary_json(const TrainOptions& options, const Model& model, const DeviceInfo& device,
                   const TrainingOutcome& outcome, double seconds) {
   Json summary{{"finished", outcome.finished}, {"epochs", outcome.state.epoch}};
-  for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"}) {
+  for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"})
     summary[name] = outcome.last ? epoch_json(*outcome.last)[name] : Json();
-  }
   summary["seed"] = outcome.state.seed;
-  summary["device"] = device.target == Target::kCuda ? "cuda" : "cpu";
+  summary["device"] = name_of(device.target);
   summary["device_name"] = device.name;
   summary["dataset"] = outcome.state.dataset;
   summary["train_seconds"] = outcome.train_seconds;
@@ -298,9 +294,69 @@ std::string summary_text(const TrainOptions& options, const Model& model,
   text += fmt::format("{} in {:.1f} s, {:.1f} s in all, seed {}\n", counted(outcome.steps, "step"),
                       outcome.train_seconds, seconds, outcome.state.seed);
   text += fmt::format("{}: {} parameters after {}, SHA-256 {}\n", options.out,
-                      grouped(static_cast<int64_t>(model.parameter_count())),
+                      grouped(int64_t(model.parameter_count())),
                       counted(outcome.state.epoch, "epoch"), file_sha256(options.out));
   return text;
+}
+
+std::string start_text(const Start& start, const Dataset& data, const DeviceInfo& device) {
+  return fmt::format("{}\n{} parameters, {} training images ({}), seed {}, on {} ({})",
+                     arch_string(start.model), grouped(int64_t(start.model.parameter_count())),
+                     grouped(data.train.count), data.name, start.state.seed, device.name,
+                     device.architecture);
+}
+
+Start find_start(const Parser& parser, TrainOptions& options) {
+  if (!options.init.empty() && !options.resume.empty())
+    throw Error(ExitCode::kUsage, "--init starts a run and --resume goes on with one: choose one");
+  const bool resume = !options.resume.empty();
+  Start start = resume ? resumed_start(parser, options) : fresh_start(parser, options);
+  check_fits_digits(start.model, resume ? options.resume : options.init, ExitCode::kBadInput);
+  return start;
+}
+
+// The data set; `state` takes the number of its training images, or must have it already.
+Dataset load_data_for(const TrainOptions& options, RunState& state) {
+  const bool resume = !options.resume.empty();
+  DatasetRequest request = options.data.request();
+  request.limit = resume ? state.train_samples : options.limit;
+  Dataset data = load_data(request);
+  if (!resume) state.train_samples = data.train.count;
+  if (data.train.count != state.train_samples)
+    throw Error(ExitCode::kBadInput,
+                fmt::format("{} has {} training images, the run in {} used {}", data.source,
+                            data.train.count, options.resume, state.train_samples));
+  return data;
+}
+
+std::unique_ptr<Engine> start_engine(const TrainOptions& options, Target target, Start& start,
+                                     const Dataset& data) {
+  EngineConfig config;
+  config.backend = options.device.backend;
+  config.batch_size = start.state.batch_size;
+  config.learning_rate = start.state.learning_rate;
+  config.seed = start.state.seed;
+  config.resident = options.resident;
+  config.threads = options.threads;
+  config.eager = options.eager;
+  config.profile_begin = options.profile_steps.begin;
+  config.profile_end = options.profile_steps.end;
+  std::unique_ptr<Engine> engine = make_engine(target, start.model, config);
+  load_weights(*engine, start);
+  engine->set_training_set(data.train.samples());
+  engine->set_validation_set(data.test.samples());
+  return engine;
+}
+
+// What became of a run that was stopped, and how to go on with it.
+std::string stopped_text(const char* program, const Parser& parser, const TrainOptions& options,
+                         const TrainingOutcome& outcome) {
+  if (!outcome.saved && options.resume.empty())
+    return "Stopped before the first step; nothing was written.";
+  return fmt::format("Stopped after {} and {}{}. To go on:\n  {}",
+                     counted(outcome.state.epoch, "epoch"), counted(outcome.state.batch, "step"),
+                     outcome.saved ? "; " + options.out + " is saved" : "",
+                     resume_command(program, parser, options, outcome.saved));
 }
 
 }  // namespace
@@ -315,72 +371,28 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   add_options(parser, options);
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
-  if (!options.init.empty() && !options.resume.empty()) {
-    throw Error(ExitCode::kUsage, "--init starts a run and --resume goes on with one: choose one");
-  }
-  const StepRange profile = options.profile_steps.empty()
-                                ? StepRange{}
-                                : step_range("--profile-steps", options.profile_steps);
-  Start start =
-      options.resume.empty() ? fresh_start(parser, options) : resumed_start(parser, options);
-  check_fits_digits(start.model, options.resume.empty() ? options.init : options.resume,
-                    ExitCode::kBadInput);
+  Start start = find_start(parser, options);
   check_outputs(options, start.model);
   find_log(options, start.state);
   const Target target = choose_target(options.device);
-
-  DatasetRequest request = options.data.request();
-  request.limit = options.resume.empty() ? options.limit : start.state.train_samples;
   const StopSignals signals;
-  const Dataset data = load_data(request);
-  if (options.resume.empty()) start.state.train_samples = data.train.count;
-  if (data.train.count != start.state.train_samples) {
-    throw Error(ExitCode::kBadInput,
-                fmt::format("{} has {} training images, the run in {} used {}", data.source,
-                            data.train.count, options.resume, start.state.train_samples));
-  }
-
-  EngineConfig config;
-  config.backend = options.device.kind();
-  config.batch_size = start.state.batch_size;
-  config.learning_rate = start.state.learning_rate;
-  config.seed = start.state.seed;
-  config.resident = options.streaming == "resident";
-  config.threads = options.threads;
-  config.eager = options.eager;
-  config.profile_begin = profile.begin;
-  config.profile_end = profile.end;
-  const std::unique_ptr<Engine> engine = make_engine(target, start.model, config);
-  load_weights(*engine, start);
-  engine->set_training_set(samples_of(data.train));
-  engine->set_validation_set(samples_of(data.test));
-
+  const Dataset data = load_data_for(options, start.state);
+  const std::unique_ptr<Engine> engine = start_engine(options, target, start, data);
   const DeviceInfo& device = engine->device();
-  message(fmt::format(
-      "{}\n{} parameters, {} training images ({}), seed {}, on {} ({})", arch_string(start.model),
-      grouped(static_cast<int64_t>(start.model.parameter_count())), grouped(data.train.count),
-      data.name, start.state.seed, device.name, device.architecture));
+  message(start_text(start, data, device));
+
   Console console(options.epochs, options.json, results);
   const TrainingOutcome outcome = train(*engine, start.model, std::move(start.state),
                                         {options.out, options.log}, options.epochs, console);
   console.end_line();
 
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (options.json) {
-    results.json(summary_json(options, start.model, device, outcome, seconds));
-  } else if (outcome.saved) {
-    results.text(summary_text(options, start.model, outcome, seconds));
-  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  if (options.json)
+    results.json(summary_json(options, start.model, device, outcome, seconds.count()));
+  else if (outcome.saved)
+    results.text(summary_text(options, start.model, outcome, seconds.count()));
   if (outcome.finished) return ExitCode::kOk;
-  if (outcome.saved || !options.resume.empty()) {
-    message(fmt::format("Stopped after {} and {}{}. To go on:\n  {}",
-                        counted(outcome.state.epoch, "epoch"), counted(outcome.state.batch, "step"),
-                        outcome.saved ? "; " + options.out + " is saved" : "",
-                        resume_command(argv[0], parser, options, outcome.saved)));
-  } else {
-    message("Stopped before the first step; nothing was written.");
-  }
+  message(stopped_text(argv[0], parser, options, outcome));
   return StopSignals::exit_code();
 }
 

@@ -19,6 +19,7 @@
 #include <jpeglib.h>
 
 #include "host/error.h"
+#include "host/model/model.h"
 #include "host/os/file_bytes.h"
 
 namespace mnist {
@@ -26,7 +27,6 @@ namespace {
 
 constexpr size_t kMaxFileBytes = 64000000;
 constexpr uint64_t kMaxPixels = 64000000;
-constexpr int kSide = 28;
 
 using Bytes = std::span<const uint8_t>;
 
@@ -45,11 +45,11 @@ bool too_large(uint64_t width, uint64_t height) {
 
 GrayImage make_image(uint64_t width, uint64_t height) {
   if (too_large(width, height)) fail_size(width, height);
-  return {static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(width * height)};
+  return {int(width), int(height), std::vector<uint8_t>(width * height)};
 }
 
 uint8_t on_white(int value, int alpha) {
-  return static_cast<uint8_t>((value * alpha + 255 * (255 - alpha) + 127) / 255);
+  return uint8_t((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }
 
 // ITU-R BT.601 luma, as JPEG's Y.
@@ -140,7 +140,7 @@ GrayImage read_png(Bytes file) {
   const uint8_t* in = pixels.data();
   for (uint8_t& out : image.pixels) {
     const int value = has_color ? luma(in[0], in[1], in[2]) : in[0];
-    out = has_alpha ? on_white(value, in[channels - 1]) : static_cast<uint8_t>(value);
+    out = has_alpha ? on_white(value, in[channels - 1]) : uint8_t(value);
     in += channels;
   }
   return image;
@@ -237,7 +237,7 @@ class PgmReader {
     const uint64_t bytes_each = text || white_ > 255 ? 2 : 1;
     if (too_large(width, height)) fail_size(width, height);
     if (!text && next_ < end_) ++next_;  // the one blank that ends the header
-    const uint64_t have = next_ < end_ ? static_cast<uint64_t>(end_ - next_) : 0;
+    const uint64_t have = next_ < end_ ? uint64_t(end_ - next_) : 0;
     if (have < uint64_t{width} * height * bytes_each - (text ? 1 : 0))
       fail(
           fmt::format("is a PGM picture that ends too early: {}x{} pixels do not fit into {} bytes",
@@ -279,7 +279,7 @@ class PgmReader {
     if (value > white_)
       fail(fmt::format("is a damaged PGM picture: pixel {} is above the white level {}", value,
                        white_));
-    return static_cast<uint8_t>((value * 255 + white_ / 2) / white_);
+    return uint8_t((value * 255 + white_ / 2) / white_);
   }
 
   const char* next_;
@@ -297,7 +297,7 @@ bool border_is_light(const GrayImage& image) {
     for (int x = 0; x < image.width; x += step)
       ring.push_back(image.pixels[size_t(y) * image.width + x]);
   }
-  const auto middle = ring.begin() + static_cast<std::ptrdiff_t>(ring.size() / 2);
+  const auto middle = ring.begin() + std::ptrdiff_t(ring.size() / 2);
   std::nth_element(ring.begin(), middle, ring.end());
   return *middle >= 128;
 }
@@ -307,12 +307,12 @@ bool border_is_light(const GrayImage& image) {
 template <typename T>
 std::vector<double> shrink_rows(const std::vector<T>& in, int rows, int from, int to) {
   std::vector<double> out(size_t(to) * rows);
-  const double ratio = static_cast<double>(from) / to;
+  const double ratio = double(from) / to;
   for (int i = 0; i < to; ++i) {
-    const double begin = i * ratio, end = std::min((i + 1) * ratio, static_cast<double>(from));
+    const double begin = i * ratio, end = std::min((i + 1) * ratio, double(from));
     for (int row = 0; row < rows; ++row) {
       double sum = 0;
-      for (int x = static_cast<int>(begin); x < from && x < end; ++x)
+      for (int x = int(begin); x < from && x < end; ++x)
         sum += in[size_t(row) * from + x] *
                (std::min<double>(x + 1, end) - std::max<double>(x, begin));
       out[size_t(i) * rows + row] = sum / (end - begin);
@@ -326,7 +326,7 @@ GrayImage shrink(const GrayImage& image, int width, int height) {
   const std::vector<double> rows = shrink_rows(columns, width, image.height, height);
   GrayImage small{width, height, std::vector<uint8_t>(rows.size())};
   std::transform(rows.begin(), rows.end(), small.pixels.begin(),
-                 [](double value) { return static_cast<uint8_t>(std::lround(value)); });
+                 [](double value) { return uint8_t(std::lround(value)); });
   return small;
 }
 
@@ -353,17 +353,17 @@ GrayImage read_image(const std::filesystem::path& path) {
 std::array<uint8_t, 784> to_mnist(const GrayImage& image) {
   const int longest = std::max(image.width, image.height);
   const auto fitted = [&](int length) {
-    return std::max(1,
-                    static_cast<int>(std::lround(static_cast<double>(length) * kSide / longest)));
+    return std::max(1, int(std::lround(double(length) * kMnistSide / longest)));
   };
   const GrayImage digit =
-      longest > kSide ? shrink(image, fitted(image.width), fitted(image.height)) : image;
+      longest > kMnistSide ? shrink(image, fitted(image.width), fitted(image.height)) : image;
   const uint8_t flip = border_is_light(image) ? 255 : 0;
-  const int left = (kSide - digit.width) / 2, top = (kSide - digit.height) / 2;
+  const int left = (kMnistSide - digit.width) / 2, top = (kMnistSide - digit.height) / 2;
   std::array<uint8_t, 784> out{};
   for (int y = 0; y < digit.height; ++y)
     for (int x = 0; x < digit.width; ++x)
-      out[size_t(top + y) * kSide + left + x] = digit.pixels[size_t(y) * digit.width + x] ^ flip;
+      out[size_t(top + y) * kMnistSide + left + x] =
+          digit.pixels[size_t(y) * digit.width + x] ^ flip;
   return out;
 }
 

@@ -12,7 +12,6 @@
 namespace mnist {
 namespace {
 
-constexpr int kBatch = 128;
 constexpr int kEpochImages = 60'000, kValidationImages = 10'000;
 
 using Clock = std::chrono::steady_clock;
@@ -24,7 +23,7 @@ std::string backend_name(BackendKind backend) {
 
 // Few digits, again and again: what they show does not matter.
 ImageSet repeated_digits(int64_t count) {
-  static const ImageSet digits = synthetic_digits(10 * kBatch, 1);
+  static const ImageSet digits = synthetic_digits(10 * kStepBatch, 1);
   ImageSet set;
   for (set.count = 0; set.count < count;) {
     const int64_t more = std::min(count - set.count, digits.count);
@@ -36,14 +35,10 @@ ImageSet repeated_digits(int64_t count) {
   return set;
 }
 
-Samples samples(const ImageSet& set) {
-  return {.images = set.images.data(), .labels = set.labels.data(), .count = set.count};
-}
-
 std::unique_ptr<Engine> default_engine(Target target, BackendKind backend, int threads) {
   auto engine = make_engine(target, parse_arch(kDefaultArch),
                             {.backend = backend,
-                             .batch_size = kBatch,
+                             .batch_size = kStepBatch,
                              .learning_rate = 0.001f,
                              .seed = 1,
                              .threads = threads});
@@ -66,14 +61,14 @@ BenchRow step_row(BackendKind backend) {
   double flops = 0;
   bool first = true;  // its input needs no gradient
   for (const Layer& layer : model.layers) {
-    const double forward = kBatch * forward_flops(layer);
+    const double forward = kStepBatch * forward_flops(layer);
     if (forward == 0) continue;
     flops += (first ? 2 : 3) * forward;
     first = false;
   }
   const Extent& x = model.input;
   return {.name = "step",
-          .shape = fmt::format("{}x{}x{}x{}", kBatch, x.h, x.w, x.c),
+          .shape = fmt::format("{}x{}x{}x{}", kStepBatch, x.h, x.w, x.c),
           .backend = backend_name(backend),
           .flops = flops};
 }
@@ -93,8 +88,8 @@ BenchTimes time_step(Target target, BackendKind backend, int repeats, int thread
     return Seconds(Clock::now() - begin) / times.launches;
   };
   for (times.launches = 1;; times.launches *= 2) {
-    set = repeated_digits(int64_t(times.launches) * kBatch);
-    engine->set_training_set(samples(set));
+    set = repeated_digits(int64_t(times.launches) * kStepBatch);
+    engine->set_training_set(set.samples());
     epoch(0);
     if (times.launches >= kMostSteps || epoch(0) * times.launches >= kLeast) break;
   }
@@ -114,8 +109,8 @@ BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threa
   const ImageSet training = repeated_digits(kEpochImages);
   const ImageSet validation = repeated_digits(kValidationImages);
   const auto engine = default_engine(target, backend, threads);
-  engine->set_training_set(samples(training));
-  engine->set_validation_set(samples(validation));
+  engine->set_training_set(training.samples());
+  engine->set_validation_set(validation.samples());
 
   const auto run = [&](int64_t number, const Engine::Progress& progress) {
     const std::vector<int32_t> order = epoch_order(training.count, 1, number, true);
