@@ -12,6 +12,14 @@
 namespace mnist::cli {
 namespace {
 
+// N of "cuda:N".
+std::optional<int> gpu_number(const std::string& device) {
+  const std::string prefix = "cuda:";
+  if (!device.starts_with(prefix)) return std::nullopt;
+  const auto number = parse_number<int>(device.substr(prefix.size()));
+  return number && *number >= 0 ? number : std::nullopt;
+}
+
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -102,8 +110,20 @@ void add_data_options(Parser& parser, DataOptions& options) {
 }
 
 void add_device_options(Parser& parser, DeviceOptions& options) {
-  parser.add("--device", options.device, one_of({"auto", "cuda", "cpu"}),
-             "Where to compute; auto: a GPU if one is usable");
+  const auto parse = [](const std::string& text) -> std::optional<std::string> {
+    const bool known = text == "auto" || text == "cuda" || text == "cpu" || gpu_number(text);
+    return known ? std::optional(text) : std::nullopt;
+  };
+  const auto same = [](const std::string& text) { return text; };
+  const Syntax<std::string> syntax{"auto|cuda|cuda:N|cpu", "one of: auto, cuda, cuda:N, cpu", parse,
+                                   same};
+  parser.add("--device", options.device, syntax,
+             "Where to compute; auto: a GPU if one is usable; cuda:N: the GPU that doctor lists as "
+             "number N");
+}
+
+std::optional<int> DeviceOptions::gpu() const {
+  return gpu_number(device);
 }
 
 void add_backend_option(Parser& parser, DeviceOptions& options) {

@@ -108,6 +108,7 @@ struct DataOptions {
 struct DeviceOptions {
   std::string device = "auto";
   BackendKind backend = BackendKind::kNative;
+  std::optional<int> gpu() const;  // N of cuda:N
 };
 void add_data_options(Parser& parser, DataOptions& options);
 void add_device_options(Parser& parser, DeviceOptions& options);

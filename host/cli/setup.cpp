@@ -36,11 +36,14 @@ Target choose_target(const DeviceOptions& options) {
     if (cudnn) throw Error(ExitCode::kUsage, "--backend cudnn needs a GPU, --device cpu has none");
     return Target::kCpu;
   }
-  std::string reason = unusable_reason(Target::kCuda);
+  std::string reason;
+  if (const auto gpu = options.gpu()) reason = select_device(Target::kCuda, *gpu);
+  if (reason.empty()) reason = unusable_reason(Target::kCuda);
   if (cudnn && reason.empty()) reason = cudnn_unusable_reason();
   if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
   if (reason.empty()) return Target::kCuda;
-  if (options.device == "cuda") throw Error(ExitCode::kUnavailable, "--device cuda: " + reason);
+  if (options.device != "auto")
+    throw Error(ExitCode::kUnavailable, fmt::format("--device {}: {}", options.device, reason));
   message("Computing on the processor: " + reason);
   return Target::kCpu;
 }

@@ -13,7 +13,8 @@
 
 namespace mnist::cli {
 
-// auto: a usable GPU, else the processor and one line on standard error saying why. Throws
+// auto: a usable GPU, else the processor and one line on standard error saying why; cuda:N is
+// selected for all that this thread computes from now on. Throws
 // Error(kUnavailable) if a GPU was asked for by name, or is needed for the backend, and none is
 // usable; Error(kUsage) if the backend does not go with the device.
 Target choose_target(const DeviceOptions& options);

@@ -37,6 +37,16 @@ DeviceInfo device_info(Target target) {
   return usable_target(target).device_info();
 }
 
+std::vector<DeviceInfo> devices(Target target) {
+  const TargetApi* api = find_target(target);
+  return api == nullptr ? std::vector<DeviceInfo>() : api->devices();
+}
+
+std::string select_device(Target target, int index) {
+  const TargetApi* api = find_target(target);
+  return api == nullptr ? kNoCuda : api->select_device(index);
+}
+
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config) {
   const TargetApi& api = usable_target(target);
   if (config.backend == BackendKind::kCudnn) {

@@ -22,6 +22,7 @@ enum class BackendKind { kNative, kCudnn };
 
 struct DeviceInfo {
   Target target;
+  int index = 0;             // among the target's devices, as CUDA numbers them
   std::string name;          // "NVIDIA H100 80GB HBM3", or the processor's name
   std::string architecture;  // "sm_90", or "simt"
   int multiprocessors = 0;   // SMs, or OS threads
@@ -83,6 +84,13 @@ class Engine {
 // found; install one, ..."); empty if it can. The cpu target can always be used.
 std::string unusable_reason(Target target);
 DeviceInfo device_info(Target target);  // throws Error(kUnavailable) where unusable
+
+// Several GPUs. What a thread does on a target runs on the device that it selected last, else on
+// the one that CUDA chooses (number 0, unless another process has that one to itself).
+std::vector<DeviceInfo> devices(Target target);  // in order of their index; empty without a driver
+// Call it before anything else of the target. Returns why it failed, in one line; empty: it is
+// done.
+std::string select_device(Target target, int index);
 
 // Throws Error(kUnavailable) if the target or the backend cannot be used, std::invalid_argument if
 // a layer is larger than its kernels can index.

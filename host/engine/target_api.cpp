@@ -11,6 +11,8 @@ namespace mnist::MNIST_TARGET {
 const TargetApi kTargetApi{
     .unusable_reason = unusable_reason,
     .device_info = device_info,
+    .devices = devices,
+    .select_device = select_device,
     .make_engine = make_engine,
     .make_kernel_bench = make_kernel_bench,
     .make_comparison_bench = make_comparison_bench,

@@ -15,6 +15,8 @@ namespace mnist {
 struct TargetApi {
   std::string (*unusable_reason)();  // empty: usable
   DeviceInfo (*device_info)();
+  std::vector<DeviceInfo> (*devices)();
+  std::string (*select_device)(int index);  // empty: done
   std::unique_ptr<Engine> (*make_engine)(const Model& model, const EngineConfig& config);
   std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads);
   std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads);

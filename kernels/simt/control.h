@@ -14,6 +14,9 @@ void set_thread_order(ThreadOrder order, uint64_t seed = 0);
 void set_os_threads(int count);
 int os_threads();
 
+// How many devices there seem to be: the processor under several numbers, one unless set.
+void set_device_count(int count);
+
 // The nth cudaMalloc, cudaMallocHost or cudaHostAlloc from now on (1: the next) fails with
 // cudaErrorMemoryAllocation, once; 0 switches that off.
 void fail_allocation(int nth);

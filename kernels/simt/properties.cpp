@@ -1,4 +1,4 @@
-// The one device: the processor.
+// The device: the processor. Tests may ask for several, which are all the same one.
 
 #include <sys/sysinfo.h>
 
@@ -23,27 +23,37 @@ std::string processor_name() {
   return "processor";
 }
 
-// What the calls that name a device return: there is only device 0.
+int device_count = 1;  // under the lock
+thread_local int current_device = 0;
+
+// What the calls that name a device return.
 cudaError_t check_device(int device) {
-  if (device == 0) return cudaSuccess;
   const auto lock = lock_runtime();
-  return report(cudaErrorInvalidDevice);
+  return device >= 0 && device < device_count ? cudaSuccess : report(cudaErrorInvalidDevice);
 }
 
 }  // namespace
 
+void set_device_count(int count) {
+  const auto lock = lock_runtime();
+  device_count = count;
+}
+
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  const auto lock = lock_runtime();
+  *count = device_count;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-  return check_device(device);
+  const cudaError_t error = check_device(device);
+  if (error == cudaSuccess) current_device = device;
+  return error;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {

@@ -144,6 +144,41 @@ TEST_CASE("engine: a run repeats bit for bit, streamed, resident or eager", "[en
   CHECK(!same_bits(first.state, train(model, reseeded, data, 2).state));
 }
 
+TEST_CASE("engine: on the device that was selected", "[engine]") {
+#ifdef MNIST_SIMT
+  simt::set_device_count(3);
+#endif
+  const std::vector<DeviceInfo> all = devices();
+  REQUIRE(!all.empty());
+  const int last = int(all.size()) - 1;
+  for (int i = 0; i <= last; ++i) {
+    CHECK(all[size_t(i)].index == i);
+    CHECK(!all[size_t(i)].name.empty());
+  }
+  CHECK(select_device(last).empty());
+  CHECK(unusable_reason().empty());
+  CHECK(make_engine(parse_arch(kSmallArch), {})->device().index == last);
+  for (const int wrong : {-1, last + 1}) {
+    const std::string reason = select_device(wrong);
+    INFO(reason);
+    CHECK(reason.find("there is no device " + std::to_string(wrong) + "; choose one of 0 (" +
+                      all[0].name + ")") == 0);
+    for (const DeviceInfo& device : all)
+      CHECK(reason.find(std::to_string(device.index) + " (" + device.name + ")") !=
+            std::string::npos);
+  }
+  CHECK(device_info().index == last);
+  CHECK(select_device(0).empty());
+  CHECK(device_info().index == 0);
+#ifdef MNIST_SIMT
+  simt::set_device_count(0);
+  CHECK(devices().empty());
+  CHECK(!select_device(0).empty());
+  CHECK(select_device(0) == unusable_reason());
+  simt::set_device_count(1);
+#endif
+}
+
 #ifdef MNIST_SIMT
 TEST_CASE("engine: the number of OS threads and their order change no bit", "[engine]") {
   const Model model = parse_arch(kSmallArch);

@@ -44,6 +44,32 @@ std::string explain(cudaError_t code) {
   }
 }
 
+// Success: there are `count` devices, at least one.
+cudaError_t count_devices(int& count) {
+  count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  return code == cudaSuccess && count == 0 ? cudaErrorNoDevice : code;
+}
+
+DeviceInfo describe(int device) {
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  DeviceInfo info;
+  info.index = device;
+  info.name = properties.name;
+  info.multiprocessors = properties.multiProcessorCount;
+#ifdef MNIST_SIMT
+  info.target = Target::kCpu;
+  info.architecture = "simt";
+#else
+  info.target = Target::kCuda;
+  info.architecture = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
+  info.total_memory = properties.totalGlobalMem;
+  CUDA_CHECK(cudaDriverGetVersion(&info.driver_version));
+#endif
+  return info;
+}
+
 // Whether kernels really run: the only sure sign that there is code for this architecture.
 void run_a_kernel() {
   Stream stream;
@@ -56,9 +82,8 @@ void run_a_kernel() {
 
 std::string unusable_reason() {
   int count = 0;
-  const cudaError_t code = cudaGetDeviceCount(&count);
+  const cudaError_t code = count_devices(count);
   if (code != cudaSuccess) return explain(code);
-  if (count == 0) return explain(cudaErrorNoDevice);
   try {
     run_a_kernel();
   } catch (const CudaError& error) {
@@ -76,21 +101,29 @@ std::string unusable_reason() {
 DeviceInfo device_info() {
   int device = 0;  // not device 0 if that is in exclusive mode and taken
   CUDA_CHECK(cudaGetDevice(&device));
-  cudaDeviceProp properties;
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
-  DeviceInfo info;
-  info.name = properties.name;
-  info.multiprocessors = properties.multiProcessorCount;
-#ifdef MNIST_SIMT
-  info.target = Target::kCpu;
-  info.architecture = "simt";
-#else
-  info.target = Target::kCuda;
-  info.architecture = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
-  info.total_memory = properties.totalGlobalMem;
-  CUDA_CHECK(cudaDriverGetVersion(&info.driver_version));
-#endif
-  return info;
+  return describe(device);
+}
+
+std::vector<DeviceInfo> devices() {
+  std::vector<DeviceInfo> list;
+  int count = 0;
+  if (count_devices(count) != cudaSuccess) return list;
+  for (int device = 0; device < count; ++device) list.push_back(describe(device));
+  return list;
+}
+
+std::string select_device(int index) {
+  int count = 0;
+  cudaError_t code = count_devices(count);
+  if (code != cudaSuccess) return explain(code);
+  if (index < 0 || index >= count) {
+    std::string text = "there is no device " + std::to_string(index) + "; choose one of";
+    for (const DeviceInfo& info : devices())
+      text += (info.index == 0 ? " " : ", ") + std::to_string(info.index) + " (" + info.name + ")";
+    return text;
+  }
+  code = cudaSetDevice(index);
+  return code == cudaSuccess ? "" : explain(code);
 }
 
 void use_threads([[maybe_unused]] int threads) {

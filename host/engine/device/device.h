@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "host/engine/engine.h"
 
@@ -12,6 +13,10 @@ std::string unusable_reason();
 
 // Throws CudaError where unusable.
 DeviceInfo device_info();
+
+// Of engine.h.
+std::vector<DeviceInfo> devices();
+std::string select_device(int index);
 
 // Uses up to `threads` OS threads on the cpu target (0: one per core); nothing on a GPU.
 void use_threads(int threads);

@@ -28,6 +28,8 @@ std::vector<std::string> alive();
 void fail_call(int number);
 // Name of the call that was made to fail; empty if none came that far.
 std::string failed_call();
+// The current device.
+int device();
 // How often a function was called since reset().
 int calls(const std::string& function);
 

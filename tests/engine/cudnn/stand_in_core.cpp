@@ -62,6 +62,7 @@ void reset() {
   s.calls.clear();
   s.failed.clear();
   s.fail_in = 0;
+  s.device = 0;
   s.capturing = false;
   s.refuse_bias_gradient = s.refuse_fusion = s.refuse_determinism = false;
 }
@@ -74,6 +75,9 @@ const std::vector<Launch>& launches() {
 }
 size_t unfinished() {
   return state().pending.size();
+}
+int device() {
+  return state().device;
 }
 std::string failed_call() {
   return state().failed;
@@ -228,6 +232,20 @@ reference::Tensor gather(const void* from, const std::vector<size_t>& indices) {
 using namespace mnist::stand_in;
 
 extern "C" {
+
+cudaError_t cudaSetDevice(int device) {
+  Call call("cudaSetDevice");
+  if (call.fails()) return cudaErrorInvalidDevice;
+  state().device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  Call call("cudaGetDevice");
+  if (call.fails()) return cudaErrorUnknown;
+  *device = state().device;
+  return cudaSuccess;
+}
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   Call call("cudaMalloc", Call::Kind::kNotWhileCapturing);

@@ -29,6 +29,7 @@ struct State {
   std::map<std::string, int> calls;
   int fail_in = 0;
   std::string failed;
+  int device = 0;
   bool capturing = false;
   bool refuse_bias_gradient = false, refuse_fusion = false, refuse_determinism = false;
 

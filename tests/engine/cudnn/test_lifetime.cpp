@@ -151,6 +151,12 @@ TEST_CASE("cudnn ops repeat to the bit", "[cudnn]") {
   REQUIRE(same_bits(first.gradients(), second.gradients()));
 }
 
+TEST_CASE("the cudnn module computes on the device that it is told", "[cudnn]") {
+  stand_in::reset();
+  const auto library = cuda_mnist_cudnn_module.open({.device = 2});
+  REQUIRE(stand_in::device() == 2);
+}
+
 TEST_CASE("cudnn ops outlive their library", "[cudnn]") {
   stand_in::reset();
   const ConvShape shape = conv_valid(2, 5, 5, 2, 3, {3, 3});

@@ -43,7 +43,9 @@ std::unique_ptr<Backend> make_cudnn_backend(std::unique_ptr<CudnnLibrary> librar
 std::unique_ptr<Backend> make_cudnn_backend(const CudnnOptions& options) {
   const CudnnModule& module = load_cudnn_module();
   try {
-    return make_cudnn_backend(module.open(options));
+    CudnnOptions here = options;
+    CUDA_CHECK(cudaGetDevice(&here.device));
+    return make_cudnn_backend(module.open(here));
   } catch (const std::runtime_error& error) {  // a part of cuDNN is missing, or the GPU too old
     throw Error(ExitCode::kUnavailable, std::string("the cudnn backend does not start (") +
                                             module.versions() + "): " + error.what());

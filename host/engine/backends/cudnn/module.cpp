@@ -52,6 +52,7 @@ std::string versions() {
 }
 
 std::unique_ptr<CudnnLibrary> open(const CudnnOptions& options) {
+  CUDA_CHECK(cudaSetDevice(options.device));
   return std::make_unique<Library>(options);
 }
 

@@ -16,6 +16,8 @@ namespace mnist::MNIST_TARGET {
 
 // All arithmetic is that of float32: tensor cores, which round operands to TF32, are never used.
 struct CudnnOptions {
+  // The caller's current device, which the module's own copy of the CUDA runtime must be told.
+  int device = 0;
   // Convolution algorithms by cuDNN's timing search: for benchmarks. Otherwise by its heuristic,
   // which chooses the same in every run, so that a run repeats to the bit. Either way only
   // deterministic algorithms are taken.
