@@ -13,6 +13,7 @@
 
 #include "host/data/download.h"
 #include "host/data/idx.h"
+#include "host/data/npz.h"
 #include "host/data/synthetic.h"
 #include "host/error.h"
 #include "host/os/atomic_file.h"
@@ -36,6 +37,7 @@ struct SetFile {
   int64_t gzip_bytes;  // as the mirrors send it
   int64_t value_count;
   const char* sha256;  // of the raw bytes
+  const char* array;   // its name in the set's .npz
 
   std::string name() const { return fmt::format("{}-{}-ubyte.gz", stem, kind); }
 };
@@ -47,6 +49,7 @@ struct FileSet {
   const char* title;
   const char* subdirectory;  // of the cache
   const char* installed;     // where a package puts it
+  const char* npz;           // the one file that has all four as arrays; empty: there is none
   std::array<const char*, 2> mirrors;
   std::array<SetFile, 4> files;
 
@@ -58,39 +61,42 @@ constexpr FileSet kFileSets[] = {
      "MNIST",
      "",
      "/usr/share/cuda-mnist/data",
+     "mnist.npz",
      {"https://ossci-datasets.s3.amazonaws.com/mnist/",
       "https://storage.googleapis.com/cvdf-datasets/mnist/"},
      {{{"train-images", "idx3", 3, 9912422, 47040000,
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"},
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", "x_train"},
        {"train-labels", "idx1", 1, 28881, 60000,
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"},
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", "y_train"},
        {"t10k-images", "idx3", 3, 1648877, 7840000,
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"},
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", "x_test"},
        {"t10k-labels", "idx1", 1, 4542, 10000,
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}}}},
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", "y_test"}}}},
     {"fashion-mnist",
      "Fashion-MNIST",
      "fashion-mnist",
      "/usr/share/datasets/fashion-mnist",
+     "",
      {"https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
       "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"},
      {{{"train-images", "idx3", 3, 26421880, 47040000,
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"},
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888", ""},
        {"train-labels", "idx1", 1, 29515, 60000,
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"},
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9", ""},
        {"t10k-images", "idx3", 3, 4422102, 7840000,
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"},
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b", ""},
        {"t10k-labels", "idx1", 1, 5148, 10000,
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}}}},
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34", ""}}}},
     {"idx",
      "the IDX set",
      "",
      "",
+     "",
      {},
-     {{{"train-images", "idx3", 3, 0, kMaxForeignValues, ""},
-       {"train-labels", "idx1", 1, 0, kMaxForeignValues, ""},
-       {"t10k-images", "idx3", 3, 0, kMaxForeignValues, ""},
-       {"t10k-labels", "idx1", 1, 0, kMaxForeignValues, ""}}}}};
+     {{{"train-images", "idx3", 3, 0, kMaxForeignValues, "", ""},
+       {"train-labels", "idx1", 1, 0, kMaxForeignValues, "", ""},
+       {"t10k-images", "idx3", 3, 0, kMaxForeignValues, "", ""},
+       {"t10k-labels", "idx1", 1, 0, kMaxForeignValues, "", ""}}}}};
 
 bool is_synthetic(const DatasetRequest& request) {
   return request.name == "synthetic";
@@ -117,23 +123,44 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-fs::path cache_directory() {
-  const fs::path cache = environment("XDG_CACHE_HOME");
-  if (cache.is_absolute()) return cache / "cuda-mnist";
+// Empty if there is none.
+fs::path home_directory() {
   fs::path home = environment("HOME");
   if (!home.is_absolute())
     if (const passwd* user = getpwuid(getuid()); user != nullptr) home = user->pw_dir;
-  if (!home.is_absolute())
+  return home.is_absolute() ? home : fs::path();
+}
+
+fs::path cache_directory() {
+  const fs::path cache = environment("XDG_CACHE_HOME");
+  if (cache.is_absolute()) return cache / "cuda-mnist";
+  const fs::path home = home_directory();
+  if (home.empty())
     throw Error(
         ExitCode::kMissingInput,
         "no home directory to keep data in; set CUDA_MNIST_DATA_DIR or give --data-dir DIR");
   return home / ".cache" / "cuda-mnist";
 }
 
+// Where Keras keeps the data sets that it has fetched; empty if there is no home directory.
+fs::path keras_directory() {
+  fs::path keras = environment("KERAS_HOME");
+  if (keras.empty())
+    if (const fs::path home = home_directory(); !home.empty()) keras = home / ".keras";
+  return keras.empty() ? keras : keras / "datasets";
+}
+
+struct Place {
+  fs::path directory;
+  // What to do about a file that is not what it should be: an error that the user must see to;
+  // our cache, where it is set aside; Keras', where it is passed over.
+  enum class Kind { kNamed, kOurs, kKeras } kind = Kind::kNamed;
+};
+
 struct Places {
-  std::vector<fs::path> search;  // in this order
-  fs::path home;                 // what is fetched goes here
-  bool own_cache = false;        // damaged files in `home` may be set aside
+  std::vector<Place> search;  // in this order
+  fs::path home;              // what is fetched goes here
+  std::string passed_over;    // what was wrong with Keras' file
 };
 
 Places find_places(const DatasetRequest& request, const FileSet& set) {
@@ -141,17 +168,19 @@ Places find_places(const DatasetRequest& request, const FileSet& set) {
   if (!request.data_dir.empty()) {
     places.home = request.data_dir;
     // The cache keeps this set in a subdirectory; naming the cache itself works too.
-    if (set.subdirectory[0] != '\0') places.search.push_back(request.data_dir / set.subdirectory);
-    places.search.push_back(request.data_dir);
+    if (set.subdirectory[0] != '\0') places.search.push_back({request.data_dir / set.subdirectory});
+    places.search.push_back({request.data_dir});
     return places;
   }
   if (!set.known())
     throw Error(ExitCode::kUsage, fmt::format("--dataset {} needs --data-dir DIR", set.name));
   const std::string chosen = environment("CUDA_MNIST_DATA_DIR");
-  places.own_cache = chosen.empty();
   places.home = chosen.empty() ? cache_directory() : fs::path(chosen);
   if (set.subdirectory[0] != '\0') places.home /= set.subdirectory;
-  places.search = {places.home, set.installed};
+  places.search = {{places.home, chosen.empty() ? Place::Kind::kOurs : Place::Kind::kNamed},
+                   {set.installed}};
+  if (const fs::path keras = keras_directory(); set.npz[0] != '\0' && !keras.empty())
+    places.search.push_back({keras, Place::Kind::kKeras});
   return places;
 }
 
@@ -163,12 +192,28 @@ std::vector<std::string> spellings(const SetFile& file) {
   return names;
 }
 
-std::optional<fs::path> find_file(const Places& places, const SetFile& file) {
-  for (const fs::path& directory : places.search)
-    for (const std::string& name : spellings(file)) {
-      std::error_code ignored;
-      if (fs::is_regular_file(directory / name, ignored)) return directory / name;
-    }
+struct FoundFile {
+  fs::path path;
+  Place place;
+  bool npz = false;
+
+  const fs::path& from() const { return npz ? path : place.directory; }
+};
+
+std::optional<FoundFile> find_file(const Place& place, const FileSet& set, const SetFile& file) {
+  std::error_code ignored;
+  if (place.kind != Place::Kind::kKeras)
+    for (const std::string& name : spellings(file))
+      if (fs::is_regular_file(place.directory / name, ignored))
+        return FoundFile{place.directory / name, place};
+  if (set.npz[0] != '\0' && fs::is_regular_file(place.directory / set.npz, ignored))
+    return FoundFile{place.directory / set.npz, place, true};
+  return std::nullopt;
+}
+
+std::optional<FoundFile> find_file(const Places& places, const FileSet& set, const SetFile& file) {
+  for (const Place& place : places.search)
+    if (std::optional<FoundFile> found = find_file(place, set, file)) return found;
   return std::nullopt;
 }
 
@@ -188,8 +233,9 @@ void check_identity(const FileSet& set, const SetFile& file, const IdxFile& idx)
                           set.title, file.stem, idx.sha256, file.sha256));
 }
 
-IdxFile read_checked(const FileSet& set, const SetFile& file, const fs::path& path) {
-  IdxFile idx = read_idx(path, file.rank, file.value_count);
+IdxFile read_checked(const FileSet& set, const SetFile& file, const FoundFile& found) {
+  IdxFile idx = found.npz ? read_npz(found.path, file.array, file.rank, file.value_count)
+                          : read_idx(found.path, file.rank, file.value_count);
   check_identity(set, file, idx);
   return idx;
 }
@@ -205,9 +251,13 @@ std::string cure_for_bad(const FileSet& set, bool in_own_cache) {
 Error missing(const FileSet& set, const SetFile& file, const DatasetRequest& request,
               const Places& places) {
   std::vector<std::string> tried;
-  for (const fs::path& directory : places.search)
-    tried.push_back(
-        fmt::format("{}/{}{{-,.}}{}-ubyte{{.gz,}}", directory.string(), file.stem, file.kind));
+  for (const Place& place : places.search) {
+    const std::string directory = place.directory.string();
+    if (place.kind != Place::Kind::kKeras)
+      tried.push_back(fmt::format("{}/{}{{-,.}}{}-ubyte{{.gz,}}", directory, file.stem, file.kind));
+    if (set.npz[0] != '\0') tried.push_back(fmt::format("{}/{}", directory, set.npz));
+  }
+  if (!places.passed_over.empty()) tried.back() = places.passed_over;
   std::string cure;
   if (set.known()) {
     const std::string where =
@@ -250,9 +300,10 @@ IdxFile fetch(const FileSet& set, const SetFile& file, const Places& places, con
     if (failure.code() != ExitCode::kUnavailable) throw;
     throw Error(
         failure.code(),
-        fmt::format("{}; check the network, or put the four files into {}, or use --dataset "
+        fmt::format("{}; check the network, or put the four files{} into {}, or use --dataset "
                     "synthetic",
-                    failure.what(), places.home.string()));
+                    failure.what(), set.npz[0] == '\0' ? "" : fmt::format(" or Keras' {}", set.npz),
+                    places.home.string()));
   }
   write_file_atomically(target, std::as_bytes(std::span(bytes)));
   idx.name = target.string();
@@ -271,18 +322,27 @@ void set_aside(const fs::path& path, const std::string& problem, const Message& 
   say(message, fmt::format("{}; renamed to {}", problem, aside.filename().string()));
 }
 
+// Keras' file is Keras': it stays as it is, and is not looked at again.
+void pass_over(Places& places, const std::string& problem, const Message& message) {
+  std::erase_if(places.search, [](const Place& p) { return p.kind == Place::Kind::kKeras; });
+  places.passed_over = problem;
+  say(message, problem + "; this file of Keras' is passed over");
+}
+
 // Finds, reads and checks one file; what is missing, or damaged in our own cache, is fetched if
 // `may_fetch`.
 IdxFile obtain(const FileSet& set, const SetFile& file, const DatasetRequest& request,
-               const Places& places, bool may_fetch, const Message& message,
+               Places& places, bool may_fetch, const Message& message,
                const DownloadProgress& progress) {
-  while (const std::optional<fs::path> path = find_file(places, file)) {
+  while (const std::optional<FoundFile> found = find_file(places, set, file)) {
     try {
-      return read_checked(set, file, *path);
+      return read_checked(set, file, *found);
     } catch (const Error& error) {
-      const bool ours = places.own_cache && path->parent_path() == places.home;
-      if (error.code() == ExitCode::kBadInput && ours && may_fetch)
-        set_aside(*path, error.what(), message);
+      const bool ours = found->place.kind == Place::Kind::kOurs;
+      if (found->place.kind == Place::Kind::kKeras)
+        pass_over(places, error.what(), message);
+      else if (error.code() == ExitCode::kBadInput && ours && may_fetch)
+        set_aside(found->path, error.what(), message);
       else
         throw Error(error.code(), fmt::format("{}; {}", error.what(), cure_for_bad(set, ours)));
     }
@@ -314,7 +374,7 @@ Dataset load_dataset(const DatasetRequest& request, const Message& message,
   if (is_synthetic(request)) return load_synthetic(request.limit);
 
   const FileSet& set = find_set(request.name);
-  const Places places = find_places(request, set);
+  Places places = find_places(request, set);
   const bool may_fetch = request.download && request.data_dir.empty();
   const auto get = [&](FileIndex index) {
     return obtain(set, set.files[index], request, places, may_fetch, message, progress);
@@ -340,13 +400,15 @@ fs::path data_directory(const DatasetRequest& request) {
     throw Error(ExitCode::kUsage, "the synthetic data set has no directory: it is generated");
   const FileSet& set = find_set(request.name);
   const Places places = find_places(request, set);
-  for (const fs::path& directory : places.search) {
-    const auto here = [&](const SetFile& file) {
-      return find_file({{directory}, {}, false}, file).has_value();
-    };
-    if (std::any_of(set.files.begin(), set.files.end(), here)) return directory;
+  for (const Place& place : places.search) {
+    const auto here = [&](const SetFile& file) { return find_file(place, set, file).has_value(); };
+    if (std::any_of(set.files.begin(), set.files.end(), here)) return place.directory;
   }
   return places.home;
+}
+
+fs::path download_directory(const DatasetRequest& request) {
+  return find_places(request, find_set(request.name)).home;
 }
 
 void fetch_dataset(const DatasetRequest& request, const Message& message,
@@ -359,7 +421,7 @@ void fetch_dataset(const DatasetRequest& request, const Message& message,
   if (!set.known())
     throw Error(ExitCode::kUsage,
                 fmt::format("--dataset {} is your own files; there is nothing to fetch", set.name));
-  const Places places = find_places(request, set);
+  Places places = find_places(request, set);
   for (const SetFile& file : set.files) {
     const IdxFile idx = obtain(set, file, request, places, true, message, progress);
     say(message, fmt::format("{}: ok", idx.name));
@@ -367,18 +429,22 @@ void fetch_dataset(const DatasetRequest& request, const Message& message,
 }
 
 std::vector<FileCheck> verify_dataset(const DatasetRequest& request) {
-  if (is_synthetic(request)) return {{kSyntheticSource, "ok", true}};
+  if (is_synthetic(request)) return {{kSyntheticSource, "ok", true, ExitCode::kOk, {}}};
   const FileSet& set = find_set(request.name);
-  const Places places = find_places(request, set);
+  Places places = find_places(request, set);
   std::vector<FileCheck> checks;
   for (const SetFile& file : set.files) {
-    const std::optional<fs::path> path = find_file(places, file);
-    FileCheck check{path ? path->string() : file.name(), "ok", true};
+    FileCheck check{file.name(), "ok", true, ExitCode::kOk, {}};
+    if (const std::optional<FoundFile> found = find_file(places, set, file)) {
+      check.file = found->path.string();
+      check.from = found->from();
+    }
     try {
-      obtain(set, file, request, places, false, nullptr, nullptr);
+      check.file = obtain(set, file, request, places, false, nullptr, nullptr).name;
     } catch (const Error& error) {
       check.verdict = error.what();
       check.ok = false;
+      check.code = error.code();
     }
     checks.push_back(check);
   }

@@ -14,7 +14,6 @@
 namespace mnist {
 namespace {
 
-constexpr int kUnsignedByte = 8;
 // Arrays up to this size are allocated at once; larger ones grow as their bytes arrive.
 constexpr size_t kTrustedBytes = size_t(64) << 20;
 
@@ -112,7 +111,7 @@ std::vector<int64_t> read_header(RawBytes& raw, std::span<const uint8_t> file,
                    ? fmt::format("is not an IDX file: unpacked, it begins with {}",
                                  describe_bytes({magic.data(), have}))
                    : fmt::format("is not an IDX file: it begins with {}", describe_bytes(file)));
-  if (magic[2] != kUnsignedByte)
+  if (magic[2] != kIdxUnsignedByte)
     fail(name,
          fmt::format("holds IDX values of type {:#04x}; 0x08 (unsigned byte) is needed", magic[2]));
   if (magic[3] != rank)

@@ -12,8 +12,10 @@
 
 namespace mnist {
 
+inline constexpr uint8_t kIdxUnsignedByte = 8;
+
 struct IdxFile {
-  std::string name;             // for messages: the path
+  std::string name;             // for messages: the path; of an array in an .npz, "PATH (ARRAY)"
   std::vector<int64_t> sizes;   // one per dimension
   std::vector<uint8_t> values;  // row-major
   std::string sha256;           // of the raw bytes: header and values, before compression

@@ -7,6 +7,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/data_files.h"
 #include "tests/support/loopback.h"
+#include "tests/support/npz_file.h"
 
 using namespace mnist;
 using namespace mnist::test;
@@ -22,10 +23,12 @@ struct CleanEnvironment {
   TemporaryDirectory home;
   Environment data_dir{"CUDA_MNIST_DATA_DIR", nullptr};
   Environment cache_home{"XDG_CACHE_HOME", nullptr};
+  Environment keras_home{"KERAS_HOME", nullptr};
   Environment mirrors{"CUDA_MNIST_MIRRORS", "http://127.0.0.1:1/"};
   Environment home_variable{"HOME", home.path().c_str()};
 
   fs::path cache() const { return home / ".cache" / "cuda-mnist"; }
+  fs::path keras() const { return home / ".keras" / "datasets"; }
 };
 
 DatasetRequest request_for(const std::string& name, const fs::path& data_dir = {}) {
@@ -108,9 +111,9 @@ TEST_CASE("dataset: what is missing is told with every place tried") {
   request.download = false;
   Failure failure = load_failure(request);
   CHECK(failure.code == ExitCode::kMissingInput);
-  for (const char* part :
-       {"/.cache/cuda-mnist/t10k-labels{-,.}idx1-ubyte{.gz,}", "--data-dir",
-        "/usr/share/cuda-mnist/data/t10k-labels", "`cuda-mnist data fetch", "--dataset synthetic"})
+  for (const char* part : {"/.cache/cuda-mnist/t10k-labels{-,.}idx1-ubyte{.gz,}", "--data-dir",
+                           "/usr/share/cuda-mnist/data/t10k-labels", "/.keras/datasets/mnist.npz",
+                           "`cuda-mnist data fetch", "--dataset synthetic"})
     CHECK(contains(failure.text, part));
 
   // A directory that the user names is never filled by loading.
@@ -273,6 +276,51 @@ TEST_CASE("dataset: a cache that cannot be made is told before anything is fetch
   CHECK(contains(failure.text, "CUDA_MNIST_DATA_DIR"));
 }
 
+TEST_CASE("dataset: a mnist.npz of Keras' that is not MNIST is passed over, and left alone") {
+  const CleanEnvironment clean;
+  const Bytes other = zip_archive({{"x_train.npy", npy_array("(1, 28, 28)", Bytes(784))},
+                                   {"y_train.npy", npy_array("(1,)", {3})},
+                                   {"x_test.npy", npy_array("(1, 28, 28)", Bytes(784))},
+                                   {"y_test.npy", npy_array("(1,)", {3})}});
+  for (const Bytes& contents : {other, text_bytes("<html>"), Bytes()}) {
+    const fs::path file = clean.keras() / "mnist.npz";
+    write_bytes(file, contents);
+    CHECK(data_directory(request_for("mnist")) == clean.keras());
+    CHECK(download_directory(request_for("mnist")) == clean.cache());
+
+    for (const bool download : {true, false}) {
+      DatasetRequest request = request_for("mnist");
+      request.download = download;
+      std::vector<std::string> messages;
+      const Failure failure = failure_of([&] {
+        load_dataset(
+            request, [&](const std::string& text) { messages.push_back(text); }, nullptr);
+      });
+      INFO(failure.text);
+      CHECK(failure.code == (download ? ExitCode::kUnavailable : ExitCode::kMissingInput));
+      REQUIRE(messages.size() == (download ? 3 : 1));  // with `fetching` and `mirror failed`
+      CHECK(messages[0].starts_with(file.string()));
+      CHECK(messages[0].ends_with("; this file of Keras' is passed over"));
+      CHECK(contains(failure.text, "mnist.npz"));
+    }
+    for (const FileCheck& check : verify_dataset(request_for("mnist"))) {
+      CHECK(!check.ok);
+      CHECK(check.code == ExitCode::kMissingInput);
+      CHECK(contains(check.verdict, "tried"));
+      CHECK(contains(check.verdict, file.string()));
+    }
+    CHECK(read_bytes(file) == contents);
+    CHECK(std::distance(fs::directory_iterator(clean.keras()), {}) == 1);
+  }
+  // Where the user puts one, it is an error.
+  write_bytes(clean.home / "mine/mnist.npz", other);
+  const Failure failure = load_failure(request_for("mnist", clean.home / "mine"));
+  CHECK(failure.code == ExitCode::kBadInput);
+  CHECK(contains(failure.text, "mine/mnist.npz (y_test): is not MNIST's t10k-labels"));
+  // Other sets are not looked for in it.
+  CHECK(load_failure(request_for("idx", clean.home / "mine")).code == ExitCode::kMissingInput);
+}
+
 TEST_CASE("dataset: synthetic digits need no files") {
   const CleanEnvironment clean;
   DatasetRequest request = request_for("synthetic");
@@ -321,6 +369,65 @@ TEST_CASE("dataset: the real MNIST, verified, raw or gzipped") {
   labels[5000] ^= 1;
   write_bytes(clean.home / "t10k-labels.idx1-ubyte", labels);
   CHECK(contains(load_failure(request_for("mnist", clean.home.path())).text, "SHA-256"));
+}
+
+TEST_CASE("dataset: the real MNIST, from Keras' own cache") {
+  const fs::path real = real_mnist();
+  if (real.empty()) {
+    WARN("not run: CUDA_MNIST_DATA_DIR does not name a directory with MNIST's four .gz files");
+    return;
+  }
+  const CleanEnvironment clean;
+  const Dataset data = load(request_for("mnist", real));
+  std::map<std::string, Bytes> arrays{
+      {"x_train.npy", npy_array("(60000, 28, 28)", data.train.images)},
+      {"y_train.npy", npy_array("(60000,)", data.train.labels)},
+      {"x_test.npy", npy_array("(10000, 28, 28)", data.test.images)},
+      {"y_test.npy", npy_array("(10000,)", data.test.labels)}};
+  const auto check_same = [&](const Dataset& found) {
+    CHECK(found.verified);
+    CHECK(found.train.images == data.train.images);
+    CHECK(found.train.labels == data.train.labels);
+    CHECK(found.test.images == data.test.images);
+    CHECK(found.test.labels == data.test.labels);
+  };
+  const auto no_message = [](const std::string& text) { FAIL(text); };
+
+  // Nothing is asked of the mirrors, and nothing written.
+  write_bytes(clean.keras() / "mnist.npz", zip_archive(arrays));
+  check_same(load_dataset(request_for("mnist"), no_message, nullptr));
+  CHECK(!fs::exists(clean.cache()));
+  for (const FileCheck& check : verify_dataset(request_for("mnist"))) {
+    CHECK(check.verdict == "ok");
+    CHECK(check.from == clean.keras() / "mnist.npz");
+    CHECK(check.file.starts_with(check.from.string() + " ("));
+  }
+  std::vector<std::string> messages;
+  fetch_dataset(
+      request_for("mnist"), [&](const std::string& text) { messages.push_back(text); }, nullptr);
+  REQUIRE(messages.size() == 4);
+  CHECK(messages[0] == (clean.keras() / "mnist.npz").string() + " (x_train): ok");
+
+  // Uncompressed, where KERAS_HOME says; and in a directory that the user names.
+  const Environment keras_home("KERAS_HOME", (clean.home / "elsewhere").c_str());
+  write_bytes(clean.home / "elsewhere/datasets/mnist.npz", zip_archive(arrays, ZIP_CM_STORE));
+  CHECK(data_directory(request_for("mnist")) == clean.home / "elsewhere/datasets");
+  check_same(load(request_for("mnist")));
+  check_same(load(request_for("mnist", clean.keras())));
+  // Files of our own come first.
+  write_bytes(clean.cache() / kNames[3], idx_header({10000}) + data.test.labels);
+  CHECK(verify_dataset(request_for("mnist"))[3].from == clean.cache());
+  check_same(load(request_for("mnist")));
+
+  // One array is another: the rest is still used, and what is missing asked of the mirrors.
+  arrays["y_train.npy"].back() ^= 1;
+  write_bytes(clean.home / "elsewhere/datasets/mnist.npz", zip_archive(arrays));
+  const Failure failure = load_failure(request_for("mnist"));
+  CHECK(failure.code == ExitCode::kUnavailable);
+  CHECK(contains(failure.text, "train-labels-idx1-ubyte.gz could not be fetched"));
+  const std::vector<FileCheck> checks = verify_dataset(request_for("mnist"));
+  CHECK(checks[0].ok);
+  CHECK(contains(checks[1].verdict, "(y_train): is not MNIST's train-labels"));
 }
 
 TEST_CASE("dataset: Fashion-MNIST as Debian installs it") {
