@@ -1,7 +1,6 @@
 // cuda-mnist: finds the command, turns every failure into one line and an exit code.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <hdf5.h>
 
 #include <exception>
 #include <new>
@@ -12,7 +11,7 @@
 #include "host/cli/output.h"
 #include "host/cli/parser.h"
 #include "host/cli/signals.h"
-#include "host/engine/engine.h"
+#include "host/cli/version.h"
 #include "host/error.h"
 
 namespace mnist::cli {
@@ -40,20 +39,6 @@ std::string help_text() {
       "network, 70 internal or CUDA fault, 73 cannot create and 74 cannot write output,\n"
       "130 interrupted, 143 terminated.\n";
   return text;
-}
-
-std::string version_text() {
-  const std::string cuda = compiled_architectures();
-  return fmt::format("cuda-mnist {}\ncompiler: {} {}\nHDF5: {}.{}.{}\ntargets: {}\n", MNIST_VERSION,
-#ifdef __clang__
-                     "clang", __clang_version__,
-#else
-                     "gcc", __VERSION__,
-#endif
-                     H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE,
-                     cuda.empty() ? "cpu"
-                                  : fmt::format("cuda (toolkit {}, architectures {}), cpu",
-                                                MNIST_CUDA_TOOLKIT, cuda));
 }
 
 std::vector<std::string> command_names() {

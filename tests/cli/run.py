@@ -10,6 +10,7 @@ is trained on and evaluated too. Each test has a directory of its own, and the p
 import argparse
 import csv
 import fcntl
+import gzip
 import hashlib
 import json
 import math
@@ -30,6 +31,7 @@ import tempfile
 import termios
 import time
 import unittest
+import zipfile
 from xml.etree import ElementTree
 
 BINARY = None
@@ -82,7 +84,7 @@ class Case(unittest.TestCase):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-cli-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.environment = {key: value for key, value in os.environ.items()
-                            if not key.startswith(("LC_", "CUDA_MNIST_", "XDG_"))}
+                            if not key.startswith(("LC_", "CUDA_MNIST_", "XDG_", "KERAS_"))}
         self.environment.update(HOME=str(self.dir / "home"), LANG="C.UTF-8", TERM="xterm")
 
     def run_cli(self, *arguments, code=0, **options):
@@ -155,6 +157,7 @@ class Help(Case):
                 self.assertLessEqual(len(line), 100, line)
         version = self.run_cli("--version").stdout.splitlines()
         self.assertRegex(version[0], r"^cuda-mnist \d+\.\d+\.\d+$")
+        self.assertRegex(version[1], "^commit: (.*[0-9a-f]{12}(-changed)?|none .*)$")
         self.assertTrue(any(line.startswith("targets: ") and "cpu" in line for line in version))
 
     def test_train_help_has_the_seed_recipe(self):
@@ -871,6 +874,24 @@ class Data(Case):
         found = json.loads(self.run_cli("data", "path", "--json", env=env).stdout)
         self.assertEqual(found, {"dataset": "mnist", "directory": "/xdg/cuda-mnist"})
 
+    def test_keras_cache(self):
+        """A mnist.npz there is told of; one that is not MNIST is neither taken nor touched."""
+        cache = self.path("home/.keras/datasets")
+        cache.mkdir(parents=True)
+        (cache / "mnist.npz").write_bytes(b"<html>")
+        self.assertEqual(self.run_cli("data", "path").stdout, f"{cache}\n")
+        env = {**self.environment, "CUDA_MNIST_MIRRORS": "http://127.0.0.1:1/"}
+        done = self.error("data", "fetch", code=69, contains="could not be fetched", env=env)
+        self.assertEqual(done.stderr.count("passed over"), 1)
+        self.assertRegex(done.stderr,
+                         "mnist.npz: .* an HTML page; this file of Keras' is passed over")
+        self.assertEqual([path.name for path in cache.iterdir()], ["mnist.npz"])
+        done = self.run_cli("data", "verify", "--json", code=66, env=env)
+        self.assertIn("an HTML page", json.loads(done.stdout)["files"][0]["verdict"])
+        env["KERAS_HOME"] = "/elsewhere"
+        self.assertNotIn("Keras", self.error("data", "fetch", code=69, contains="", env=env)
+                         .stderr.splitlines()[0])
+
     def test_verify(self):
         self.path("empty").mkdir()
         done = self.run_cli("data", "verify", "--data-dir", "empty", "--json", code=None)
@@ -1040,6 +1061,8 @@ class Doctor(Case):
         self.assertTrue(found["ok"])
         checks = {check["name"]: check for check in found["checks"]}
         self.assertTrue(checks["cpu target"]["ok"])
+        self.assertIn("gpu", checks)
+        self.assertIn(found["commit"] or "none", self.run_cli("--version").stdout.splitlines()[1])
         for check in checks.values():
             self.assertTrue(check["detail"])
 
@@ -1056,6 +1079,11 @@ class Doctor(Case):
         done = self.run_cli("train", "--device", "cuda", *recipe()[:-2], code=69, env=env)
         self.assertIn("--device cuda", done.stderr)
         self.assertEqual(self.files(), [])
+        self.error("train", *recipe(), "--device", "cuda:1", code=69, env=env,
+                   contains="--device cuda:1: .*(CUDA|GPU|NVIDIA)")
+        for device in ("cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda:99999999999", "cpu:0"):
+            self.error("train", *recipe(), "--device", device, code=2,
+                       contains=f"'{device}' is not one of: auto, cuda, cuda:N, cpu")
         done = self.run_cli("train", "--arch", TINY, *recipe()[:-2], "--epochs", "1", env=env)
         self.assertIn("Computing on the processor: ", done.stderr)
 
@@ -1080,6 +1108,7 @@ class RealMnist(Case):
                          [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
         self.error("evaluate", "--dataset", "fashion-mnist", "--data-dir", DATA_DIR, "--device",
                    "cpu", code=65, contains="MNIST")
+        self.check_npz()
         # The first test images, as files.
         images, labels = self.first_images()
         names = []
@@ -1091,13 +1120,37 @@ class RealMnist(Case):
         right = sum(item["digit"] == labels[8 + i] for i, item in enumerate(predictions))
         self.assertGreaterEqual(right, 17)
 
+    def check_npz(self):
+        """Keras' mnist.npz: found before any download."""
+        cache = self.path("home/.keras/datasets")
+        cache.mkdir(parents=True)
+        arrays = {}
+        for stem, name in (("train", "train"), ("t10k", "test")):
+            for letter, kind in (("x", "images-idx3"), ("y", "labels-idx1")):
+                arrays[f"{letter}_{name}"] = self.contents(f"{stem}-{kind}-ubyte")
+        with zipfile.ZipFile(cache / "mnist.npz", "w", zipfile.ZIP_DEFLATED) as out:
+            for name, idx in arrays.items():
+                sizes = struct.unpack(f">{idx[3]}I", idx[4:4 + 4 * idx[3]])
+                head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {sizes}, }}".ljust(117)
+                out.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + struct.pack("<H", 118)
+                             + head.encode() + b"\n" + idx[4 + 4 * idx[3]:])
+        env = {**self.environment, "CUDA_MNIST_MIRRORS": "http://127.0.0.1:1/"}
+        done = self.run_cli("data", "verify", env=env)
+        self.assertEqual(done.stdout.splitlines(),
+                         [f"{cache}/mnist.npz ({name}): ok"
+                          for name in ("x_train", "y_train", "x_test", "y_test")])
+        doctor = json.loads(self.run_cli("doctor", "--json", env=env).stdout)["checks"]
+        self.assertIn({"name": "data", "ok": True,
+                       "detail": f"mnist verified in {cache}/mnist.npz"}, doctor)
+        self.run_cli("evaluate", "--device", "cpu", "--limit", "100", env=env)
+        self.run_cli("evaluate", "--device", "cpu", "--limit", "100", "--data-dir", cache, env=env)
+
+    def contents(self, name):
+        path = pathlib.Path(DATA_DIR) / name
+        return path.read_bytes() if path.exists() else gzip.open(f"{path}.gz").read()
+
     def first_images(self):
-        import gzip
-        contents = []
-        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
-            path = pathlib.Path(DATA_DIR) / name
-            contents.append(path.read_bytes() if path.exists()
-                            else gzip.open(f"{path}.gz").read())
+        contents = [self.contents(f"t10k-{name}-ubyte") for name in ("images-idx3", "labels-idx1")]
         self.assertEqual([len(c) for c in contents], [7840016, 10008])
         return contents
 

@@ -1,5 +1,6 @@
 // The doctor command: what works on this machine, and what to do about the rest.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <hdf5.h>
 #include <unistd.h>
 
@@ -8,11 +9,13 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "host/cli/parser.h"
 #include "host/cli/setup.h"
+#include "host/cli/version.h"
 #include "host/data/dataset.h"
 #include "host/engine/engine.h"
 
@@ -31,6 +34,15 @@ struct Check {
   Finding finding;
 };
 
+// A check that fails in an unforeseen way is a finding too.
+Finding guarded(const std::function<Finding()>& check) {
+  try {
+    return check();
+  } catch (const std::exception& error) {
+    return {false, error.what()};
+  }
+}
+
 std::string version(int number) {  // 13000 -> 13.0
   return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
 }
@@ -44,14 +56,31 @@ Finding cuda_build() {
                             architectures)};
 }
 
-Finding gpu() {
-  const std::string reason = unusable_reason(Target::kCuda);
-  if (!reason.empty()) return {false, reason};
-  const DeviceInfo device = device_info(Target::kCuda);
-  return {true, fmt::format("{} ({}), {} SMs, {:.1f} GB, driver for CUDA {}", device.name,
-                            device.architecture, device.multiprocessors,
-                            static_cast<double>(device.total_memory) / 1e9,
-                            version(device.driver_version))};
+// What --device cuda:N takes.
+Finding gpu(const DeviceInfo& device) {
+  std::string reason = select_device(Target::kCuda, device.index);
+  if (reason.empty()) reason = unusable_reason(Target::kCuda);
+  const std::string what =
+      fmt::format("{} ({}), {} SMs, {:.1f} GB, driver for CUDA {}", device.name,
+                  device.architecture, device.multiprocessors,
+                  static_cast<double>(device.total_memory) / 1e9, version(device.driver_version));
+  return reason.empty() ? Finding{true, what} : Finding{false, what + ": " + reason};
+}
+
+// A row for each GPU, at least one: "gpu", which is cuda:0, "gpu cuda:1", ...
+std::vector<Check> gpus() {
+  std::vector<DeviceInfo> all;
+  const Finding none = guarded([&] {
+    all = devices(Target::kCuda);
+    return Finding{false, all.empty() ? unusable_reason(Target::kCuda) : ""};
+  });
+  if (all.empty()) return {{"gpu", none}};
+  std::vector<Check> checks;
+  for (const DeviceInfo& device : all)
+    checks.push_back({device.index == 0 ? "gpu" : fmt::format("gpu cuda:{}", device.index),
+                      guarded([&] { return gpu(device); })});
+  select_device(Target::kCuda, 0);
+  return checks;
 }
 
 Finding cudnn() {
@@ -85,7 +114,7 @@ Finding writable(fs::path directory) {
 }
 
 Finding cache(const DatasetRequest& request) {
-  Finding finding = writable(data_directory(request));
+  Finding finding = writable(download_directory(request));
   if (!finding.ok) finding.detail += "; set CUDA_MNIST_DATA_DIR to a directory of yours";
   return finding;
 }
@@ -97,19 +126,12 @@ Finding outputs() {
 }
 
 Finding data(const DatasetRequest& request) {
+  std::set<std::string> from;
   for (const FileCheck& check : verify_dataset(request)) {
     if (!check.ok) return {false, fmt::format("{}: {}", check.file, check.verdict)};
+    from.insert(check.from.string());
   }
-  return {true, fmt::format("{} verified in {}", request.name, data_directory(request).string())};
-}
-
-// A check that fails in an unforeseen way is a finding too.
-Finding guarded(const std::function<Finding()>& check) {
-  try {
-    return check();
-  } catch (const std::exception& error) {
-    return {false, error.what()};
-  }
+  return {true, fmt::format("{} verified in {}", request.name, fmt::join(from, " and "))};
 }
 
 }  // namespace
@@ -124,21 +146,23 @@ ExitCode run_doctor(int argc, char** argv, Results& results) {
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const DatasetRequest request = options.request();
-  const std::vector<Check> checks = {
-      {"cuda target", guarded(cuda_build)},
-      {"gpu", guarded(gpu)},
-      {"cudnn backend", guarded(cudnn)},
-      {"cpu target", guarded(processor)},
-      {"hdf5", guarded(hdf5)},
-      {"data directory", guarded([&] { return cache(request); })},
-      {"data", guarded([&] { return data(request); })},
-      {"output directory", guarded(outputs)},
-  };
-  const bool gpu_usable = checks[1].finding.ok, cpu_usable = checks[3].finding.ok;
+  const std::vector<Check> gpu_checks = gpus();
+  const Check cpu{"cpu target", guarded(processor)};
+  std::vector<Check> checks{{"cuda target", guarded(cuda_build)}};
+  checks.insert(checks.end(), gpu_checks.begin(), gpu_checks.end());
+  checks.insert(checks.end(), {{"cudnn backend", guarded(cudnn)},
+                               cpu,
+                               {"hdf5", guarded(hdf5)},
+                               {"data directory", guarded([&] { return cache(request); })},
+                               {"data", guarded([&] { return data(request); })},
+                               {"output directory", guarded(outputs)}});
+  // What --device auto takes.
+  const bool gpu_usable = gpu_checks.front().finding.ok, cpu_usable = cpu.finding.ok;
   const char* verdict = gpu_usable   ? "Training runs on the GPU."
                         : cpu_usable ? "Training runs on the processor."
                                      : "Training cannot run here.";
   if (json) {
+    const std::string commit = build_commit();
     Json list = Json::array();
     for (const Check& check : checks) {
       list.push_back(
@@ -146,6 +170,7 @@ ExitCode run_doctor(int argc, char** argv, Results& results) {
     }
     results.json(Json{{"ok", gpu_usable || cpu_usable},
                       {"version", MNIST_VERSION},
+                      {"commit", commit.empty() ? Json() : Json(commit)},
                       {"device", gpu_usable ? "cuda" : "cpu"},
                       {"checks", list}});
   } else {

@@ -1,0 +1,14 @@
+// What this program is, and what it was built from.
+#pragma once
+
+#include <string>
+
+namespace mnist::cli {
+
+// "1a2b3c4d5e6f", with "-changed" if the sources were not those of the commit; empty where they
+// were exported without git.
+std::string build_commit();
+// The lines that --version prints.
+std::string version_text();
+
+}  // namespace mnist::cli
