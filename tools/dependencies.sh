@@ -8,13 +8,13 @@ set -euo pipefail
 packages=(
   build-essential ca-certificates cmake ninja-build
   libboost-context-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
-  libjpeg62-turbo-dev libpng-dev libssl-dev nlohmann-json3-dev zlib1g-dev)
+  libjpeg62-turbo-dev libpng-dev libssl-dev libzip-dev nlohmann-json3-dev zlib1g-dev)
 if [[ ${1-} == test || ${1-} == lint ]]; then
-  packages+=(
-    catch2 dataset-fashion-mnist python3 python3-h5py python3-numpy python3-pil python3-venv)
+  packages+=(catch2 dataset-fashion-mnist git
+    python3 python3-h5py python3-numpy python3-pil python3-venv)
 fi
 if [[ ${1-} == lint ]]; then
-  packages+=(clang-format-14 clang-tidy-14 git pycodestyle pyflakes3 shellcheck)
+  packages+=(clang-format-14 clang-tidy-14 pycodestyle pyflakes3 shellcheck)
 fi
 
 if ! command -v apt-get > /dev/null; then

@@ -9,6 +9,7 @@
 #         unit      C++ tests on the cpu target
 #         gpu       the same tests on the GPU, where nvidia-smi lists one
 #         cli       the program end to end, and where its shared libraries come from
+#         tools     quickstart.sh and this script: what they build, with a GPU and without
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -28,7 +29,7 @@ while (($#)); do
   esac
   shift
 done
-if [[ ! " lint build unit gpu cli nvtx keras sanitize " == *" ${only:-build} "* ]]; then
+if [[ ! " lint build unit gpu cli tools nvtx keras sanitize " == *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
 fi
@@ -82,7 +83,7 @@ make_all() {
 build() {
   local archs=-UCMAKE_CUDA_ARCHITECTURES
   [[ -n ${CUDA_MNIST_ARCHS-} ]] && archs=-DCMAKE_CUDA_ARCHITECTURES=$CUDA_MNIST_ARCHS
-  tools/dependencies.sh test && make_all release build "$archs"
+  tools/dependencies.sh test && make_all release build -DMNIST_CUDA=AUTO "$archs"
 }
 
 lint() {
@@ -111,6 +112,8 @@ cli() {
   /usr/bin/python3 tests/cli/shared_libraries.py build || status=1
   return "$status"
 }
+
+tools() { /usr/bin/python3 tests/tools/run.py build/cuda-mnist; }
 
 nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder.so; }
 
@@ -150,6 +153,7 @@ if [[ $only != lint ]] && stage build build; then
     report+=("gpu       not run: nvidia-smi lists no GPU; on a machine with one: build/tests_cuda")
   fi
   stage cli cli
+  stage tools tools
   if grep -q '^MNIST_NVTX_INCLUDE_DIR:.*/' build/CMakeCache.txt; then
     stage nvtx nvtx
   else

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Tests of tools/quickstart.sh and tools/test.sh, standard library only.
+
+    python3 tests/tools/run.py BINARY [-k PATTERN] [-v]
+
+Each runs the scripts in a copy of the sources. Their `cmake --build` only notes what it was asked
+and puts BINARY into build/, their nvidia-smi says what the test wants it to say; configuring is
+real where the test looks at its result.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BINARY = None
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NO_MIRROR = "http://127.0.0.1:1/"
+NVCC = shutil.which("nvcc", path=os.environ["PATH"] + ":/usr/local/cuda/bin")
+EVERY_ARCHITECTURE = [75, 80, 86, 89, 90, 120]  # CMakeLists.txt
+SMALL = ["--arch", "pool:2,flatten,dense:32,dense:10", "--limit", "10000", "--batch-size", "32",
+         "--epochs", "1", "--device", "cpu"]
+
+CMAKE = """#!/bin/bash
+echo "$*" >> "{log}"
+if [[ " $* " == *" --build "* ]]; then
+  ln -sf "{binary}" build/cuda-mnist
+elif [[ {real} == yes ]]; then
+  exec "{cmake}" "$@"
+else
+  mkdir -p build
+fi
+"""
+NVIDIA_SMI = """#!/bin/bash
+case "$*" in
+  -L) {gpus} ;;
+  *compute_cap*) printf '%b' '{caps}' ;;
+  *) exit 2 ;;
+esac
+"""
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-tools-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.checkout, self.log = self.dir / "checkout", self.dir / "cmake.log"
+        shutil.copytree(ROOT, self.checkout,
+                        ignore=shutil.ignore_patterns("build*", ".git", "__pycache__", "*.h5"))
+        for name in ("bin", "home", "work"):
+            (self.dir / name).mkdir()
+        (self.checkout / "tools/dependencies.sh").write_text("#!/bin/bash\n")
+        dropped = ("CUDA_MNIST_", "XDG_", "KERAS_", "CMAKE_", "CI")
+        self.environment = {key: value for key, value in os.environ.items()
+                            if not key.startswith(dropped)}
+        self.environment.update(HOME=str(self.dir / "home"), CUDA_MNIST_MIRRORS=NO_MIRROR,
+                                PATH=f"{self.dir}/bin:{os.environ['PATH']}")
+        self.cmake()
+        self.gpus()
+
+    def program(self, name, text):
+        path = self.dir / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def cmake(self, real=False):
+        self.program("cmake", CMAKE.format(log=self.log, binary=BINARY, cmake=shutil.which("cmake"),
+                                           real="yes" if real else "no"))
+
+    def gpus(self, *caps):
+        """What nvidia-smi says; without arguments: that there is no driver."""
+        lines = "; ".join(f"echo 'GPU {i}: A card (UUID: 1)'" for i in range(len(caps)))
+        self.program("nvidia-smi", NVIDIA_SMI.format(
+            gpus=lines or "echo NVIDIA-SMI has failed; exit 9",
+            caps="".join(f"{cap}\\n" for cap in caps)))
+
+    def nvcc(self, *architectures):
+        """One that knows these."""
+        self.program("nvcc", "#!/bin/bash\n" + "".join(f"echo sm_{a}\n" for a in architectures))
+
+    def run_script(self, name, *arguments, code=0, **environment):
+        done = subprocess.run([self.checkout / "tools" / name, *arguments], cwd=self.dir / "work",
+                              env={**self.environment, **environment}, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=600)
+        self.assertEqual(done.returncode, code, f"{done.stdout}\n{done.stderr}")
+        return done
+
+    def quickstart(self, *arguments, **options):
+        return self.run_script("quickstart.sh", *SMALL, *arguments, **options)
+
+    def configured(self):
+        """The options of the last configuration, and the targets of the last build."""
+        lines = self.log.read_text().splitlines()
+        options = [line for line in lines if "--build" not in line][-1].split()
+        build = [line for line in lines if "--build" in line][-1].split()
+        targets = build[build.index("--target") + 1:] if "--target" in build else "all"
+        return options, targets
+
+
+class QuickstartTargets(Case):
+    def test_no_gpu(self):
+        self.quickstart()
+        options, targets = self.configured()
+        self.assertIn("-DMNIST_CUDA=OFF", options)
+        self.assertIn("-DMNIST_TESTS=OFF", options)
+        self.assertIn("-DMNIST_STRICT=OFF", options)
+        self.assertEqual(targets, ["cuda-mnist"])
+
+    def architectures(self):
+        self.quickstart()
+        options, targets = self.configured()
+        self.assertIn("-DMNIST_CUDA=AUTO", options)
+        self.assertEqual(targets, ["cuda-mnist"])
+        chosen = [option for option in options if "CMAKE_CUDA_ARCHITECTURES" in option]
+        self.assertEqual(len(chosen), 1, options)
+        return chosen[0].removeprefix("-DCMAKE_CUDA_ARCHITECTURES=")
+
+    def test_the_architectures_of_the_gpus(self):
+        self.nvcc(75, 80, 86, 89, 90, 120)
+        self.gpus("9.0")
+        self.assertEqual(self.architectures(), "90-real")
+        self.gpus("9.0", "12.0", "9.0", "8.6")
+        self.assertEqual(self.architectures(), "86-real;90-real;120-real")
+
+    def test_gpus_that_are_not_known(self):
+        self.nvcc(61, 75, 80, 90)
+        for caps in (["[N/A]"], ["Field compute_cap is not a valid field to query."], ["6.1"],
+                     ["13.0"]):
+            with self.subTest(caps=caps):
+                self.gpus(*caps)
+                self.assertEqual(self.architectures(), "-UCMAKE_CUDA_ARCHITECTURES")
+        self.gpus("6.1", "8.0", "13.0")
+        self.assertEqual(self.architectures(), "80-real")
+
+
+class QuickstartData(Case):
+    def files(self):
+        return sorted(path.name for path in (self.dir / "work").iterdir())
+
+    def test_without_a_network(self):
+        done = self.quickstart()
+        said = [line for line in done.stderr.splitlines() if "SYNTHETIC" in line]
+        self.assertEqual(len(said), 2, done.stderr)  # now, and at the end
+        for part in ("no network", "--data-dir", "mnist.npz"):
+            self.assertIn(part, said[0])
+        self.assertIn("training images (synthetic)", done.stderr)
+        self.assertRegex(done.stdout, r"10,000 test images of synthetic: accuracy: 0\.[6-9]")
+        self.assertEqual(self.files(), ["mnist.h5", "training_log.csv"])
+
+    def test_what_the_user_asked_for_is_not_replaced(self):
+        (self.dir / "empty").mkdir()
+        for arguments in (["--dataset", "mnist"], ["--dataset=mnist"],
+                          ["--data-dir", str(self.dir / "empty")], ["--resume", "mnist.h5"]):
+            with self.subTest(arguments=arguments):
+                done = self.quickstart(*arguments, code=69)
+                self.assertNotIn("SYNTHETIC", done.stderr)
+                self.assertIn("--data-dir", done.stderr.splitlines()[-1])
+                self.assertEqual(self.files(), [])
+
+    def test_other_failures_are_failures(self):
+        done = self.quickstart(CUDA_MNIST_DATA_DIR="/dev/null/nowhere", code=73)
+        self.assertNotIn("SYNTHETIC", done.stderr)
+
+    def test_synthetic_asked_for(self):
+        done = self.quickstart("--dataset", "synthetic", "--out", "s.h5")
+        self.assertNotIn("SYNTHETIC", done.stderr)
+        self.assertEqual(self.files(), ["s.h5", "training_log.csv"])
+
+
+class Commit(unittest.TestCase):
+    """What --version tells of the sources' commit."""
+
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-tools-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.header = self.dir / "commit.h"
+
+    def git(self, *arguments):
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "HOME": str(self.dir)}
+        for who in ("AUTHOR", "COMMITTER"):
+            environment.update({f"GIT_{who}_NAME": "A", f"GIT_{who}_EMAIL": "a@b.c"})
+        return subprocess.run(["git", "-C", self.dir, *arguments], check=True, env=environment,
+                              stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def written(self, source):
+        subprocess.run(["cmake", f"-DSOURCE={source}", f"-DOUT={self.header}", "-P",
+                        ROOT / "host/cli/commit.cmake"], check=True)
+        return re.search('"(.*)"', self.header.read_text())[1]
+
+    def test_commit(self):
+        self.assertEqual(self.written(self.dir), "")
+        self.git("init", "-q")
+        (self.dir / "file").write_text("1")
+        self.git("add", "file")
+        self.git("commit", "-qm", "first")
+        first = self.git("rev-parse", "HEAD")[:12]
+        self.assertEqual(self.written(self.dir), first)
+        os.utime(self.header, (1, 1))
+        self.assertEqual(self.written(self.dir), first)
+        self.assertEqual(self.header.stat().st_mtime, 1, "it is not written again")
+        (self.dir / "file").write_text("2")
+        self.assertEqual(self.written(self.dir), f"{first}-changed")
+        self.git("commit", "-qam", "second")
+        second = self.git("rev-parse", "HEAD")[:12]
+        self.assertNotEqual(second, first)
+        self.assertEqual(self.written(self.dir), second)
+        # Sources without git that lie in someone's repository.
+        (self.dir / "exported").mkdir()
+        self.assertEqual(self.written(self.dir / "exported"), "")
+
+
+class OneAfterTheOther(Case):
+    """Whatever the other script left in build/, each configures what it needs."""
+
+    def compiled(self):
+        """Of the real configuration: whether there are tests, and nvcc's architectures."""
+        commands = json.loads((self.checkout / "build/compile_commands.json").read_text())
+        tests = any(command["file"].endswith("test_main.cpp") for command in commands)
+        numbers = {int(number) for command in commands if "nvcc" in command["command"]
+                   for number in re.findall(r"sm_(\d+)", command["command"])}
+        return tests, sorted(numbers)
+
+    def test_both_orders(self):
+        self.cmake(real=True)
+        every = EVERY_ARCHITECTURE if NVCC else []
+        only = [90] if NVCC else []
+        quick, whole = ("quickstart.sh", *SMALL), ("test.sh", "--only", "build")
+        steps = [(quick, [], (False, [])), (whole, [], (True, every)),
+                 (quick, ["9.0"], (False, only)), (whole, ["9.0"], (True, every)),
+                 (quick, [], (False, [])), (quick, ["9.0"], (False, only)),
+                 (quick, [], (False, [])), (whole, [], (True, every))]
+        if not NVCC:
+            print("no nvcc: the architectures are not looked at", file=sys.stderr)
+        for number, (script, gpus, wanted) in enumerate(steps):
+            with self.subTest(step=number, script=script[0], gpus=gpus):
+                self.gpus(*gpus)
+                self.run_script(*script, PATH=f"{self.environment['PATH']}:/usr/local/cuda/bin")
+                self.assertEqual(self.compiled(), wanted)
+
+
+def main():
+    global BINARY
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("-k", dest="pattern", action="append")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    arguments = parser.parse_args()
+    BINARY = str(pathlib.Path(arguments.binary).resolve(strict=True))
+    loader = unittest.TestLoader()
+    if arguments.pattern:
+        loader.testNamePatterns = [p if "*" in p else f"*{p}*" for p in arguments.pattern]
+    result = unittest.TextTestRunner(verbosity=2 if arguments.verbose else 1).run(
+        loader.loadTestsFromModule(sys.modules[__name__]))
+    sys.exit(not (result.wasSuccessful() and result.testsRun > 0))
+
+
+if __name__ == "__main__":
+    main()
