@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <string_view>
 
 #include "host/error.h"
 #include "host/model/layer_kinds.h"
+#include "host/text.h"
 
 namespace mnist {
 namespace {
@@ -28,21 +28,22 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   throw Error(ExitCode::kUsage, fmt::format("--arch: \"{}\": {}", item, expected));
 }
 
-template <typename T>
-bool parse_number(std::string_view text, T& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 // `AxBxC`: between 1 and 3 positive numbers.
 std::vector<int> parse_sizes(std::string_view text) {
   std::vector<int> sizes;
   for (const std::string_view part : split(text, 'x')) {
-    int value = 0;
-    if (!parse_number(part, value) || value < 1 || sizes.size() == 3) return {};
-    sizes.push_back(value);
+    const auto value = parse_number<int>(part);
+    if (!value || *value < 1 || sizes.size() == 3) return {};
+    sizes.push_back(*value);
   }
   return sizes;
+}
+
+bool read_rate(Layer& layer, std::string_view text) {
+  const auto rate = parse_number<double>(text);
+  if (!rate || !(*rate >= 0 && *rate < 1)) return false;
+  layer.rate = *rate;
+  return true;
 }
 
 // UNITS, WINDOW or UNITSxWINDOW, where a window is one number or two. False: it is not.
@@ -92,8 +93,7 @@ Layer parse_layer(std::string_view item) {
   const std::string_view size = parts.size() > 1 ? parts[1] : std::string_view();
   const bool sized = kind->has(Attribute::kUnits) || kind->has(Attribute::kWindow);
   const bool rated = kind->has(Attribute::kRate);
-  if ((sized && !read_sizes(layer, *kind, size)) ||
-      (rated && !(parse_number(size, layer.rate) && layer.rate >= 0 && layer.rate < 1)))
+  if ((sized && !read_sizes(layer, *kind, size)) || (rated && !read_rate(layer, size)))
     fail(item, fmt::format("write {}", kind->usage));
   if (kind->strides_are_window) {
     layer.stride_h = layer.window_h;

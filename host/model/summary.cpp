@@ -4,15 +4,10 @@
 #include <algorithm>
 
 #include "host/model/model.h"
+#include "host/text.h"
 
 namespace mnist {
 namespace {
-
-std::string grouped(size_t number) {
-  std::string digits = fmt::format("{}", number);
-  for (int i = int(digits.size()) - 3; i > 0; i -= 3) digits.insert(size_t(i), ",");
-  return digits;
-}
 
 // Columns as wide as Keras' own; a longer text pushes the next column, but never touches it.
 std::string row(const std::string& a, const std::string& b, const std::string& c) {
