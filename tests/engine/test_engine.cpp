@@ -14,6 +14,7 @@
 #include <cuda_profiler_api.h>
 #endif
 
+#include "host/engine/device/device.h"
 #include "host/engine/target_engine.h"
 #include "host/error.h"
 #include "host/model/model.h"
