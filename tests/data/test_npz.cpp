@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "host/os/sha256.h"
 #include "tests/support/catch.h"
 #include "tests/support/npz_file.h"
 

@@ -5,6 +5,7 @@
 #include "host/engine/backends/backends.h"
 #include "host/engine/backends/cudnn/loader.h"
 #include "host/error.h"
+#include "kernels/check.h"
 
 namespace mnist::MNIST_TARGET {
 namespace {

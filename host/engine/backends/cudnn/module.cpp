@@ -4,6 +4,7 @@
 #include "host/engine/backends/cudnn/check.h"
 #include "host/engine/backends/cudnn/ops.h"
 #include "host/engine/backends/layer_shapes.h"
+#include "kernels/check.h"
 
 namespace mnist::MNIST_TARGET {
 namespace {
