@@ -1,5 +1,5 @@
-# Writes the header OUT, which names the commit of the sources in SOURCE; only if it says something
-# else, so that nothing is compiled anew. Run at every build:
+# Writes the source file OUT, which names the commit of the sources in SOURCE; only if it says
+# something else, so that nothing is compiled anew. Run at every build:
 #   cmake -DSOURCE=DIRECTORY -DOUT=FILE -P commit.cmake
 set(commit "")
 if(EXISTS "${SOURCE}/.git")  # else git might find a repository that the sources lie in by chance
@@ -9,7 +9,12 @@ if(EXISTS "${SOURCE}/.git")  # else git might find a repository that the sources
       git -c "safe.directory=*" -C "${SOURCE}" describe --always --abbrev=12 --dirty=-changed
     OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
-set(text "inline constexpr const char* kCommit = \"${commit}\";  // empty: sources without git\n")
+set(text "#include \"host/cli/version.h\"
+
+std::string mnist::cli::build_commit() {
+  return \"${commit}\";
+}
+")
 set(old "")
 if(EXISTS "${OUT}")
   file(READ "${OUT}" old)

@@ -118,8 +118,7 @@ void add_device_options(Parser& parser, DeviceOptions& options) {
   const Syntax<std::string> syntax{"auto|cuda|cuda:N|cpu", "one of: auto, cuda, cuda:N, cpu", parse,
                                    same};
   parser.add("--device", options.device, syntax,
-             "Where to compute; auto: a GPU if one is usable; cuda:N: the GPU that doctor lists as "
-             "number N");
+             "Where to compute; auto: a GPU if one is usable; N: as in doctor");
 }
 
 std::optional<int> DeviceOptions::gpu() const {

@@ -3,14 +3,9 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 
-#include "commit.h"  // written by commit.cmake
 #include "host/engine/engine.h"
 
 namespace mnist::cli {
-
-std::string build_commit() {
-  return kCommit;
-}
 
 std::string version_text() {
   const std::string commit = build_commit(), cuda = compiled_architectures();

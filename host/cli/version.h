@@ -6,7 +6,7 @@
 namespace mnist::cli {
 
 // "1a2b3c4d5e6f", with "-changed" if the sources were not those of the commit; empty where they
-// were exported without git.
+// were exported without git. commit.cmake writes its definition at every build.
 std::string build_commit();
 // The lines that --version prints.
 std::string version_text();

@@ -178,7 +178,7 @@ class Commit(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-tools-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
-        self.header = self.dir / "commit.h"
+        self.source = self.dir / "commit.cpp"
 
     def git(self, *arguments):
         environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "HOME": str(self.dir)}
@@ -188,9 +188,9 @@ class Commit(unittest.TestCase):
                               stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def written(self, source):
-        subprocess.run(["cmake", f"-DSOURCE={source}", f"-DOUT={self.header}", "-P",
+        subprocess.run(["cmake", f"-DSOURCE={source}", f"-DOUT={self.source}", "-P",
                         ROOT / "host/cli/commit.cmake"], check=True)
-        return re.search('"(.*)"', self.header.read_text())[1]
+        return re.search('return "(.*)";', self.source.read_text())[1]
 
     def test_commit(self):
         self.assertEqual(self.written(self.dir), "")
@@ -200,9 +200,9 @@ class Commit(unittest.TestCase):
         self.git("commit", "-qm", "first")
         first = self.git("rev-parse", "HEAD")[:12]
         self.assertEqual(self.written(self.dir), first)
-        os.utime(self.header, (1, 1))
+        os.utime(self.source, (1, 1))
         self.assertEqual(self.written(self.dir), first)
-        self.assertEqual(self.header.stat().st_mtime, 1, "it is not written again")
+        self.assertEqual(self.source.stat().st_mtime, 1, "it is not written again")
         (self.dir / "file").write_text("2")
         self.assertEqual(self.written(self.dir), f"{first}-changed")
         self.git("commit", "-qam", "second")
