@@ -406,10 +406,11 @@ TEST_CASE("simt: no memory for the stacks of threads is an error that stays", "[
       if (cudaDeviceSynchronize() != cudaErrorMemoryAllocation) return 2;
       if (cudaGetLastError() != cudaErrorMemoryAllocation) return 3;
       // As on a GPU, nothing runs after that: not what had been enqueued, nor what is now.
-      launch(test_mark_kernel, dim3(1), dim3(1), nullptr, out);
+      if (cudaMemsetAsync(out, 0, sizeof *out) != cudaSuccess) return 8;
       int copy = 0;
       if (cudaMemcpy(&copy, out, sizeof copy, cudaMemcpyDeviceToHost) != cudaErrorMemoryAllocation)
         return 4;
+      if (*out != 1) return 9;
       if (cudaGetLastError() != cudaErrorMemoryAllocation) return 5;
       if (cudaFree(out) != cudaErrorMemoryAllocation) return 6;
       return live_allocations() == before ? 0 : 7;
