@@ -89,7 +89,7 @@ Bytes encode_jpeg(int width, int height, J_COLOR_SPACE in, J_COLOR_SPACE stored,
   }
   jpeg_finish_compress(&jpeg);
   jpeg_destroy_compress(&jpeg);
-  const Bytes out(data, data + size);
+  Bytes out(data, data + size);
   free(data);
   return out;
 }
