@@ -10,12 +10,17 @@ import sys
 
 import units
 
+# Includes kernels as text, for which clang lacks g++'s thread-local arrays.
+LEFT_OUT = "tests/kernels/test_bank_conflicts.cpp"
+
 
 def main(build, files):
-    sources = [name for name in units.commands(build) if name.endswith(".cpp")]
+    sources = [name for name in units.commands(build)
+               if name.endswith(".cpp") and name != LEFT_OUT]
     chosen = [name for name in files or sources if name in sources or name.endswith(".h")]
     tidy = ["clang-tidy-14", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
-    return units.run(build, {name: [*tidy, name] for name in chosen}, ".clang-tidy")
+    return units.run(build, {name: [*tidy, name] for name in chosen},
+                     ".clang-tidy", "tests/.clang-tidy")
 
 
 if __name__ == "__main__":

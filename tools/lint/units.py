@@ -19,14 +19,18 @@ BLOCK = re.compile(r"^(?=\S+:\d+:\d+: (?:warning|error):)", re.MULTILINE)
 
 
 def commands(build):
-    """source -> its first compile command, without the compiler, -c SOURCE and -o OUTPUT."""
-    found = {}
+    """source -> its first compile command, without the compiler, -c SOURCE and -o OUTPUT.
+
+    Of the repository's sources: not of those that the build writes.
+    """
+    found, known = {}, set(includes.sources())
     for entry in json.loads((ROOT / build / "compile_commands.json").read_text(encoding="utf-8")):
         words = shlex.split(entry["command"])
         output = words.index("-o")
         words = words[1:output] + words[output + 2:]
         name = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
-        found.setdefault(name, words[:words.index("-c")])
+        if name in known:
+            found.setdefault(name, words[:words.index("-c")])
     return found
 
 
