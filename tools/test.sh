@@ -13,8 +13,10 @@
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# --quick leaves out keras and sanitize. Logs: build/test-logs. MNIST comes from CUDA_MNIST_DATA_DIR
-# or a directory shared/data/mnist beside the checkout; the tests use synthetic digits without it.
+#         tsan      what uses threads under ThreadSanitizer: streams, pool, engine, saver, a run
+# --quick leaves out keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
+# CUDA_MNIST_DATA_DIR or a directory shared/data/mnist beside the checkout; the tests use synthetic
+# digits without it.
 # A stage that cannot run here counts as failed where CI=true, else it is listed as not run.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
@@ -29,7 +31,7 @@ while (($#)); do
   esac
   shift
 done
-if [[ ! " lint build unit gpu cli tools nvtx keras sanitize " == *" ${only:-build} "* ]]; then
+if [[ ! " lint build unit gpu cli tools nvtx keras sanitize tsan " == *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
 fi
@@ -75,15 +77,18 @@ stage() {
   ((bad == 0))
 }
 
-# make_all PRESET DIRECTORY OPTION...: all that CMake can build there.
-make_all() {
-  cmake --preset "$1" -DMNIST_TESTS=ON -DMNIST_STRICT=ON "${@:3}" && cmake --build "$2" -j "$jobs"
+# make_in DIRECTORY PRESET 'TARGET...' OPTION...: configures and builds.
+make_in() {
+  local targets
+  read -ra targets <<< "$3"
+  cmake --preset "$2" -DMNIST_TESTS=ON -DMNIST_STRICT=ON "${@:4}" &&
+    cmake --build "$1" -j "$jobs" --target "${targets[@]}"
 }
 
 build() {
   local archs=-UCMAKE_CUDA_ARCHITECTURES
   [[ -n ${CUDA_MNIST_ARCHS-} ]] && archs=-DCMAKE_CUDA_ARCHITECTURES=$CUDA_MNIST_ARCHS
-  tools/dependencies.sh test && make_all release build -DMNIST_CUDA=AUTO "$archs"
+  tools/dependencies.sh test && make_in build release all -DMNIST_CUDA=AUTO "$archs"
 }
 
 lint() {
@@ -129,7 +134,19 @@ keras() {
   KERAS_BACKEND=jax "$python" tests/interop/run.py build/cuda-mnist
 }
 
-sanitize() { make_all sanitize build-sanitize && run_ctest build-sanitize; }
+sanitize() { make_in build-sanitize sanitize all && run_ctest build-sanitize; }
+
+tsan() {
+  local status=0 run
+  make_in build-tsan tsan 'tests_threads cuda-mnist' || return
+  build-tsan/tests_threads || status=1
+  run=$(mktemp -d) || return
+  build-tsan/cuda-mnist train --dataset synthetic --limit 640 --epochs 3 --device cpu --threads 3 \
+    --arch conv:8x3,pool:2,flatten,dropout:0.5,dense:10 --out "$run/m.h5" --log "$run/l.csv" ||
+    status=1
+  rm -r "$run"
+  return "$status"
+}
 
 if [[ -z ${CUDA_MNIST_DATA_DIR-} && -d ../shared/data/mnist ]]; then
   CUDA_MNIST_DATA_DIR=$(realpath ../shared/data/mnist)
@@ -162,6 +179,7 @@ if [[ $only != lint ]] && stage build build; then
   if [[ $quick == no ]]; then
     stage keras keras
     stage sanitize sanitize
+    stage tsan tsan
   fi
 fi
 
