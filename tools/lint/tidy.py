@@ -8,6 +8,7 @@ is named is checked by itself.
 """
 import sys
 
+import includes
 import units
 
 # Includes kernels as text, for which clang lacks g++'s thread-local arrays.
@@ -20,7 +21,7 @@ def main(build, files):
     chosen = [name for name in files or sources if name in sources or name.endswith(".h")]
     tidy = ["clang-tidy-14", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
     return units.run(build, {name: [*tidy, name] for name in chosen},
-                     ".clang-tidy", "tests/.clang-tidy")
+                     *includes.tracked("*.clang-tidy"))
 
 
 if __name__ == "__main__":
