@@ -15,7 +15,6 @@
 #pragma once
 
 #include "kernels/common.cuh"
-#include "kernels/conv_sources.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
 #include "kernels/sliding_patch.cuh"

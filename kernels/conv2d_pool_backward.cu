@@ -18,7 +18,6 @@
 // one of four pieces of code whose registers are fixed (dispatch_argmax). With few input channels,
 // lanes are output channels and pick their pixels out of the patch by selection.
 #include "kernels/common.cuh"
-#include "kernels/conv_sources.cuh"
 #include "kernels/kernels.h"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
@@ -265,8 +264,9 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
 // window of the strip, if these are inside. Per output channel a warp reads 8 gradients and
 // argmaxes, the same for all lanes, and 9 filter values, and skips the windows whose gradient the
 // ReLU left zero. The filter is in shared memory, kFilterDepth output channels at a time (38 KB),
-// transposed by the store so that lanes read neighbours. Few registers are used, so that a block of
-// conv2d_pool_backward_filter fits beside two of these on a multiprocessor.
+// transposed by the store so that lanes read neighbours. Few registers are used, so that, on
+// sm_80 to sm_90, a block of conv2d_pool_backward_filter fits beside two of these on a
+// multiprocessor.
 //
 // Default network: dx and gate [128,12,12,32], dy and argmax [128,5,5,64], w [3,3,32,64]: six row
 // pairs of two strips, two rounds of 32 output channels. Grid (128, 1, 2), block 192 = 6 warps.

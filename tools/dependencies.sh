@@ -9,6 +9,11 @@ packages=(
   build-essential ca-certificates cmake ninja-build
   libboost-context-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
   libjpeg62-turbo-dev libpng-dev libssl-dev libzip-dev nlohmann-json3-dev zlib1g-dev)
+case ${1-} in
+  "" | test | lint) ;;
+  *) sed -n '2,/^set/{/^#/s/^# \?//p}' "$0"; [[ $1 == --help ]] && exit 0 || exit 2 ;;
+esac
+
 if [[ ${1-} == test || ${1-} == lint ]]; then
   packages+=(catch2 dataset-fashion-mnist git
     python3 python3-h5py python3-numpy python3-pil python3-venv)
@@ -18,7 +23,7 @@ if [[ ${1-} == lint ]]; then
 fi
 
 if ! command -v apt-get > /dev/null; then
-  echo "dependencies: this is no Debian; see to it that these are installed: ${packages[*]}" >&2
+  echo "dependencies: not Debian: please install ${packages[*]}" >&2
   exit 0
 fi
 

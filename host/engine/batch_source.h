@@ -1,5 +1,6 @@
 // Where a training step finds its batches: streamed from the host while earlier ones are trained on
-// (streamed_batches.h), or gathered from a training set that is on the device (resident_batches.h).
+// (streamed_batches.cpp), or gathered from a training set that is on the device
+// (resident_batches.cpp).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -30,7 +31,7 @@ class BatchSource {
   // alive and unchanged until the epoch's batches have been trained on.
   virtual void begin_epoch(std::span<const int32_t> order, cudaStream_t compute) = 0;
   // Work put into `compute` afterwards finds batches [begin,end), all of one chunk, in rows(). May
-  // wait for the device to have done with an earlier chunk.
+  // wait until the device has read an earlier chunk.
   virtual void provide(int64_t begin, int64_t end, cudaStream_t compute) = 0;
   // To be called once the work that reads the chunk has been put into `compute`.
   virtual void release(int64_t begin, cudaStream_t compute) = 0;

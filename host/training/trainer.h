@@ -48,7 +48,7 @@ struct TrainingOutcome {
 // belong to `start`, which names the run (seed, batch size, shuffling, samples) and the point it
 // has reached: a fresh run and a resumed one differ in nothing else. After every epoch the log gets
 // its row and then the model file is replaced, so that the length of the log kept in the model file
-// says which rows belong to it. From the second on, the file is written beside the next epoch
+// says which rows belong to it. From the second on, the file is written while the next epoch runs
 // (model_saver.h): epochs faster than the disk leave out files in between, and an error of writing
 // ends the run an epoch later. A fresh run touches neither file before it has something to save.
 // Throws Error: kInternal when a loss or a weight is not finite (the bad weights are not saved);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The order of an epoch, implemented again: prints the values that test_permutation.cpp expects.
+"""The order of an epoch, implemented again: prints the values that test_epoch_order.cpp expects.
 
 Philox4x32-10 (Salmon et al., SC 2011) and bounded numbers by multiplication (Lemire, TOMACS 2019).
 """

@@ -80,7 +80,7 @@ void add_options(Parser& parser, TrainOptions& options) {
       ->type_name("FILE.h5");
   parser
       .add_option("--resume", options.resume,
-                  "Go on exactly with the run in a file, which is --out too")
+                  "Resume the run saved in a file, exactly; the default of --out")
       ->type_name("FILE.h5");
 
   parser.option_defaults()->group("Where and how it runs");

@@ -39,7 +39,13 @@ std::string versions() {
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(BackendKind kind, const BackendOptions& options) {
-  return kind == BackendKind::kNative ? make_native_backend() : make_cudnn(options);
+  switch (kind) {
+    case BackendKind::kNative:
+      return make_native_backend();
+    case BackendKind::kCudnn:
+      return make_cudnn(options);
+  }
+  throw Error(ExitCode::kInternal, "there is no such backend");
 }
 
 std::string cudnn_versions() {

@@ -1,4 +1,4 @@
-// The backends by name: the one place that knows which of them this build has.
+// The backends by name. Only backends.cpp knows which of them this build has.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 
 namespace mnist::MNIST_TARGET {
 
-// As their namesakes in host/engine/bench.h.
+// This target's part of the functions of the same names in host/engine/bench.h.
 std::unique_ptr<KernelBench> make_kernel_bench(bool naive, int threads);
 std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads);
 

@@ -90,7 +90,7 @@ Launch prepare(Operands& o, const std::shared_ptr<BackendUnderTest>& side,
   const Sizes size(*op_case);
   const int n = op_case->batch;
   const float* x = op_case->is_softmax() ? o.normal(size.x) : o.relu(size.x);
-  // What a pass needs only because backends remember the forward pass, does not count.
+  // Operands that a pass needs only to restore the forward pass's state do not count.
   const float* weights =
       direction == Direction::kBackwardFilter ? o.scratch(size.weights) : o.normal(size.weights);
   float* y = direction == Direction::kForward ? o.output(size.y) : o.scratch(size.y);

@@ -14,7 +14,7 @@ std::string unusable_reason();
 // Throws CudaError where unusable.
 DeviceInfo device_info();
 
-// Of engine.h.
+// This target's part of the functions of the same names in engine.h.
 std::vector<DeviceInfo> devices();
 std::string select_device(int index);
 

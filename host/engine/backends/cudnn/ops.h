@@ -1,5 +1,5 @@
-// The layers that cuDNN and cuBLAS compute, one function each. `shape.n` is the largest batch, and
-// planned at once; other batches are planned when they first come.
+// The layers that cuDNN and cuBLAS compute, one function each. `shape.n` is the largest batch,
+// planned for at once; other batches are planned for when they first come.
 #pragma once
 
 #include <memory>
