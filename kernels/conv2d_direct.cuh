@@ -17,6 +17,7 @@
 #include "kernels/common.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
+#include "kernels/shapes.h"
 #include "kernels/sliding_patch.cuh"
 
 namespace mnist::MNIST_TARGET {
