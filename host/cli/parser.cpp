@@ -12,12 +12,17 @@
 namespace mnist::cli {
 namespace {
 
-// N of "cuda:N".
-std::optional<int> gpu_number(const std::string& device) {
+constexpr Word<DeviceChoice::Kind> kDevices[] = {{"auto", DeviceChoice::Kind::kAuto},
+                                                 {"cuda", DeviceChoice::Kind::kCuda},
+                                                 {"cpu", DeviceChoice::Kind::kCpu}};
+
+std::optional<DeviceChoice> parse_device(const std::string& text) {
+  if (const auto kind = one_of(kDevices).parse(text)) return DeviceChoice{*kind, {}};
   const std::string prefix = "cuda:";
-  if (!device.starts_with(prefix)) return std::nullopt;
-  const auto number = parse_number<int>(device.substr(prefix.size()));
-  return number && *number >= 0 ? number : std::nullopt;
+  if (!text.starts_with(prefix)) return std::nullopt;
+  const auto gpu = parse_number<int>(text.substr(prefix.size()));
+  if (!gpu || *gpu < 0) return std::nullopt;
+  return DeviceChoice{DeviceChoice::Kind::kCuda, *gpu};
 }
 
 size_t edit_distance(const std::string& a, const std::string& b) {
@@ -109,20 +114,15 @@ void add_data_options(Parser& parser, DataOptions& options) {
       ->type_name("DIR");
 }
 
-void add_device_options(Parser& parser, DeviceOptions& options) {
-  const auto parse = [](const std::string& text) -> std::optional<std::string> {
-    const bool known = text == "auto" || text == "cuda" || text == "cpu" || gpu_number(text);
-    return known ? std::optional(text) : std::nullopt;
-  };
-  const auto same = [](const std::string& text) { return text; };
-  const Syntax<std::string> syntax{"auto|cuda|cuda:N|cpu", "one of: auto, cuda, cuda:N, cpu", parse,
-                                   same};
-  parser.add("--device", options.device, syntax,
-             "Where to compute; auto: a GPU if one is usable; N: as in doctor");
+std::string DeviceChoice::text() const {
+  return gpu ? fmt::format("cuda:{}", *gpu) : word_of(kDevices, kind);
 }
 
-std::optional<int> DeviceOptions::gpu() const {
-  return gpu_number(device);
+void add_device_options(Parser& parser, DeviceOptions& options) {
+  const Syntax<DeviceChoice> syntax{"auto|cuda|cuda:N|cpu", "one of: auto, cuda, cuda:N, cpu",
+                                    parse_device, std::mem_fn(&DeviceChoice::text)};
+  parser.add("--device", options.device, syntax,
+             "Where to compute; auto: a GPU if one is usable; N: as in doctor");
 }
 
 void add_backend_option(Parser& parser, DeviceOptions& options) {

@@ -105,10 +105,14 @@ struct DataOptions {
   std::string data_dir;
   DatasetRequest request() const;
 };
+struct DeviceChoice {
+  enum class Kind { kAuto, kCuda, kCpu } kind = Kind::kAuto;
+  std::optional<int> gpu;    // N of cuda:N
+  std::string text() const;  // as --device has it
+};
 struct DeviceOptions {
-  std::string device = "auto";
+  DeviceChoice device;
   BackendKind backend = BackendKind::kNative;
-  std::optional<int> gpu() const;  // N of cuda:N
 };
 void add_data_options(Parser& parser, DataOptions& options);
 void add_device_options(Parser& parser, DeviceOptions& options);

@@ -32,18 +32,19 @@ auto interruptible(const Load& load) {
 
 Target choose_target(const DeviceOptions& options) {
   const bool cudnn = options.backend == BackendKind::kCudnn;
-  if (options.device == "cpu") {
+  if (options.device.kind == DeviceChoice::Kind::kCpu) {
     if (cudnn) throw Error(ExitCode::kUsage, "--backend cudnn needs a GPU, --device cpu has none");
     return Target::kCpu;
   }
   std::string reason;
-  if (const auto gpu = options.gpu()) reason = select_device(Target::kCuda, *gpu);
+  if (options.device.gpu) reason = select_device(Target::kCuda, *options.device.gpu);
   if (reason.empty()) reason = unusable_reason(Target::kCuda);
   if (cudnn && reason.empty()) reason = cudnn_unusable_reason();
   if (cudnn && !reason.empty()) throw Error(ExitCode::kUnavailable, "--backend cudnn: " + reason);
   if (reason.empty()) return Target::kCuda;
-  if (options.device != "auto")
-    throw Error(ExitCode::kUnavailable, fmt::format("--device {}: {}", options.device, reason));
+  if (options.device.kind == DeviceChoice::Kind::kCuda)
+    throw Error(ExitCode::kUnavailable,
+                fmt::format("--device {}: {}", options.device.text(), reason));
   message("Computing on the processor: " + reason);
   return Target::kCpu;
 }

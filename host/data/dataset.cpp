@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -17,6 +16,7 @@
 #include "host/data/synthetic.h"
 #include "host/error.h"
 #include "host/os/atomic_file.h"
+#include "host/os/environment.h"
 #include "host/os/file_bytes.h"
 
 namespace mnist {
@@ -118,11 +118,6 @@ void say(const Message& message, const std::string& text) {
 
 // --- directories --------------------------------------------------------------------------------
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 // Empty if there is none.
 fs::path home_directory() {
   fs::path home = environment("HOME");
@@ -150,38 +145,39 @@ fs::path keras_directory() {
   return keras.empty() ? keras : keras / "datasets";
 }
 
-struct Place {
+struct Folder {
   fs::path directory;
   // What to do about a file that is not what it should be: an error that the user must see to;
   // our cache, where it is set aside; Keras', where it is passed over.
   enum class Kind { kNamed, kOurs, kKeras } kind = Kind::kNamed;
 };
 
-struct Places {
-  std::vector<Place> search;  // in this order
-  fs::path home;              // what is fetched goes here
-  std::string passed_over;    // what was wrong with Keras' file
+struct SearchPath {
+  std::vector<Folder> folders;  // in this order
+  fs::path download;            // what is fetched goes here
+  std::string passed_over;      // what was wrong with Keras' file
 };
 
-Places find_places(const DatasetRequest& request, const FileSet& set) {
-  Places places;
+SearchPath search_path_of(const DatasetRequest& request, const FileSet& set) {
+  SearchPath search;
   if (!request.data_dir.empty()) {
-    places.home = request.data_dir;
+    search.download = request.data_dir;
     // The cache keeps this set in a subdirectory; naming the cache itself works too.
-    if (set.subdirectory[0] != '\0') places.search.push_back({request.data_dir / set.subdirectory});
-    places.search.push_back({request.data_dir});
-    return places;
+    if (set.subdirectory[0] != '\0')
+      search.folders.push_back({request.data_dir / set.subdirectory});
+    search.folders.push_back({request.data_dir});
+    return search;
   }
   if (!set.known())
     throw Error(ExitCode::kUsage, fmt::format("--dataset {} needs --data-dir DIR", set.name));
   const std::string chosen = environment("CUDA_MNIST_DATA_DIR");
-  places.home = chosen.empty() ? cache_directory() : fs::path(chosen);
-  if (set.subdirectory[0] != '\0') places.home /= set.subdirectory;
-  places.search = {{places.home, chosen.empty() ? Place::Kind::kOurs : Place::Kind::kNamed},
-                   {set.installed}};
+  search.download = chosen.empty() ? cache_directory() : fs::path(chosen);
+  if (set.subdirectory[0] != '\0') search.download /= set.subdirectory;
+  search.folders = {{search.download, chosen.empty() ? Folder::Kind::kOurs : Folder::Kind::kNamed},
+                    {set.installed}};
   if (const fs::path keras = keras_directory(); set.npz[0] != '\0' && !keras.empty())
-    places.search.push_back({keras, Place::Kind::kKeras});
-  return places;
+    search.folders.push_back({keras, Folder::Kind::kKeras});
+  return search;
 }
 
 std::vector<std::string> spellings(const SetFile& file) {
@@ -194,26 +190,27 @@ std::vector<std::string> spellings(const SetFile& file) {
 
 struct FoundFile {
   fs::path path;
-  Place place;
+  Folder folder;
   bool npz = false;
 
-  const fs::path& from() const { return npz ? path : place.directory; }
+  const fs::path& from() const { return npz ? path : folder.directory; }
 };
 
-std::optional<FoundFile> find_file(const Place& place, const FileSet& set, const SetFile& file) {
+std::optional<FoundFile> find_file(const Folder& folder, const FileSet& set, const SetFile& file) {
   std::error_code ignored;
-  if (place.kind != Place::Kind::kKeras)
+  if (folder.kind != Folder::Kind::kKeras)
     for (const std::string& name : spellings(file))
-      if (fs::is_regular_file(place.directory / name, ignored))
-        return FoundFile{place.directory / name, place};
-  if (set.npz[0] != '\0' && fs::is_regular_file(place.directory / set.npz, ignored))
-    return FoundFile{place.directory / set.npz, place, true};
+      if (fs::is_regular_file(folder.directory / name, ignored))
+        return FoundFile{folder.directory / name, folder};
+  if (set.npz[0] != '\0' && fs::is_regular_file(folder.directory / set.npz, ignored))
+    return FoundFile{folder.directory / set.npz, folder, true};
   return std::nullopt;
 }
 
-std::optional<FoundFile> find_file(const Places& places, const FileSet& set, const SetFile& file) {
-  for (const Place& place : places.search)
-    if (std::optional<FoundFile> found = find_file(place, set, file)) return found;
+std::optional<FoundFile> find_file(const SearchPath& search, const FileSet& set,
+                                   const SetFile& file) {
+  for (const Folder& folder : search.folders)
+    if (std::optional<FoundFile> found = find_file(folder, set, file)) return found;
   return std::nullopt;
 }
 
@@ -249,15 +246,15 @@ std::string cure_for_bad(const FileSet& set, bool in_own_cache) {
 }
 
 Error missing(const FileSet& set, const SetFile& file, const DatasetRequest& request,
-              const Places& places) {
+              const SearchPath& search) {
   std::vector<std::string> tried;
-  for (const Place& place : places.search) {
-    const std::string directory = place.directory.string();
-    if (place.kind != Place::Kind::kKeras)
+  for (const Folder& folder : search.folders) {
+    const std::string directory = folder.directory.string();
+    if (folder.kind != Folder::Kind::kKeras)
       tried.push_back(fmt::format("{}/{}{{-,.}}{}-ubyte{{.gz,}}", directory, file.stem, file.kind));
     if (set.npz[0] != '\0') tried.push_back(fmt::format("{}/{}", directory, set.npz));
   }
-  if (!places.passed_over.empty()) tried.back() = places.passed_over;
+  if (!search.passed_over.empty()) tried.back() = search.passed_over;
   std::string cure;
   if (set.known()) {
     const std::string where =
@@ -270,16 +267,16 @@ Error missing(const FileSet& set, const SetFile& file, const DatasetRequest& req
                            set.title, file.stem, fmt::join(tried, " and "), cure));
 }
 
-IdxFile fetch(const FileSet& set, const SetFile& file, const Places& places, const Message& message,
-              const DownloadProgress& progress) {
-  const fs::path target = places.home / file.name();
+IdxFile fetch(const FileSet& set, const SetFile& file, const SearchPath& search,
+              const Message& message, const DownloadProgress& progress) {
+  const fs::path target = search.download / file.name();
   std::error_code error;
-  fs::create_directories(places.home, error);
+  fs::create_directories(search.download, error);
   if (error)
     throw Error(ExitCode::kCannotCreate,
                 fmt::format("{}: cannot be created: {}; set CUDA_MNIST_DATA_DIR to a directory "
                             "that can be written",
-                            places.home.string(), error.message()));
+                            search.download.string(), error.message()));
   check_writable(target);
 
   Download wanted;
@@ -287,7 +284,7 @@ IdxFile fetch(const FileSet& set, const SetFile& file, const Places& places, con
   wanted.mirrors = choose_mirrors({set.mirrors.begin(), set.mirrors.end()});
   wanted.max_bytes = file.gzip_bytes;
   say(message, fmt::format("fetching {} ({}) into {}", wanted.file, describe_size(file.gzip_bytes),
-                           places.home.string()));
+                           search.download.string()));
   IdxFile idx;
   const auto accept = [&](std::span<const uint8_t> bytes) {
     idx = parse_idx(bytes, "the answer", file.rank, file.value_count);
@@ -303,7 +300,7 @@ IdxFile fetch(const FileSet& set, const SetFile& file, const Places& places, con
         fmt::format("{}; check the network, or put the four files{} into {}, or use --dataset "
                     "synthetic",
                     failure.what(), set.npz[0] == '\0' ? "" : fmt::format(" or Keras' {}", set.npz),
-                    places.home.string()));
+                    search.download.string()));
   }
   write_file_atomically(target, std::as_bytes(std::span(bytes)));
   idx.name = target.string();
@@ -323,39 +320,39 @@ void set_aside(const fs::path& path, const std::string& problem, const Message& 
 }
 
 // Keras' file is Keras': it stays as it is, and is not looked at again.
-void pass_over(Places& places, const std::string& problem, const Message& message) {
-  std::erase_if(places.search, [](const Place& p) { return p.kind == Place::Kind::kKeras; });
-  places.passed_over = problem;
+void pass_over(SearchPath& search, const std::string& problem, const Message& message) {
+  std::erase_if(search.folders, [](const Folder& f) { return f.kind == Folder::Kind::kKeras; });
+  search.passed_over = problem;
   say(message, problem + "; this file of Keras' is passed over");
 }
 
 // Finds, reads and checks one file; what is missing, or damaged in our own cache, is fetched if
 // `may_fetch`.
 IdxFile obtain(const FileSet& set, const SetFile& file, const DatasetRequest& request,
-               Places& places, bool may_fetch, const Message& message,
+               SearchPath& search, bool may_fetch, const Message& message,
                const DownloadProgress& progress) {
-  while (const std::optional<FoundFile> found = find_file(places, set, file)) {
+  while (const std::optional<FoundFile> found = find_file(search, set, file)) {
     try {
       return read_checked(set, file, *found);
     } catch (const Error& error) {
-      const bool ours = found->place.kind == Place::Kind::kOurs;
-      if (found->place.kind == Place::Kind::kKeras)
-        pass_over(places, error.what(), message);
+      const bool ours = found->folder.kind == Folder::Kind::kOurs;
+      if (found->folder.kind == Folder::Kind::kKeras)
+        pass_over(search, error.what(), message);
       else if (error.code() == ExitCode::kBadInput && ours && may_fetch)
         set_aside(found->path, error.what(), message);
       else
         throw Error(error.code(), fmt::format("{}; {}", error.what(), cure_for_bad(set, ours)));
     }
   }
-  if (!may_fetch) throw missing(set, file, request, places);
-  return fetch(set, file, places, message, progress);
+  if (!may_fetch) throw missing(set, file, request, search);
+  return fetch(set, file, search, message, progress);
 }
 
 void keep_first(ImageSet& set, int64_t limit) {
   if (limit == 0 || limit >= set.count) return;
   set.count = limit;
-  set.images.resize(static_cast<size_t>(limit) * set.height * set.width);
-  set.labels.resize(static_cast<size_t>(limit));
+  set.images.resize(size_t(limit) * set.height * set.width);
+  set.labels.resize(size_t(limit));
 }
 
 Dataset load_synthetic(int64_t limit) {
@@ -374,10 +371,10 @@ Dataset load_dataset(const DatasetRequest& request, const Message& message,
   if (is_synthetic(request)) return load_synthetic(request.limit);
 
   const FileSet& set = find_set(request.name);
-  Places places = find_places(request, set);
+  SearchPath search = search_path_of(request, set);
   const bool may_fetch = request.download && request.data_dir.empty();
   const auto get = [&](FileIndex index) {
-    return obtain(set, set.files[index], request, places, may_fetch, message, progress);
+    return obtain(set, set.files[index], request, search, may_fetch, message, progress);
   };
   // The small files first: if something is amiss, it shows before the large ones are fetched.
   IdxFile test_labels = get(kTestLabels);
@@ -399,16 +396,16 @@ fs::path data_directory(const DatasetRequest& request) {
   if (is_synthetic(request))
     throw Error(ExitCode::kUsage, "the synthetic data set has no directory: it is generated");
   const FileSet& set = find_set(request.name);
-  const Places places = find_places(request, set);
-  for (const Place& place : places.search) {
-    const auto here = [&](const SetFile& file) { return find_file(place, set, file).has_value(); };
-    if (std::any_of(set.files.begin(), set.files.end(), here)) return place.directory;
+  const SearchPath search = search_path_of(request, set);
+  for (const Folder& folder : search.folders) {
+    const auto here = [&](const SetFile& file) { return find_file(folder, set, file).has_value(); };
+    if (std::any_of(set.files.begin(), set.files.end(), here)) return folder.directory;
   }
-  return places.home;
+  return search.download;
 }
 
 fs::path download_directory(const DatasetRequest& request) {
-  return find_places(request, find_set(request.name)).home;
+  return search_path_of(request, find_set(request.name)).download;
 }
 
 void fetch_dataset(const DatasetRequest& request, const Message& message,
@@ -421,9 +418,9 @@ void fetch_dataset(const DatasetRequest& request, const Message& message,
   if (!set.known())
     throw Error(ExitCode::kUsage,
                 fmt::format("--dataset {} is your own files; there is nothing to fetch", set.name));
-  Places places = find_places(request, set);
+  SearchPath search = search_path_of(request, set);
   for (const SetFile& file : set.files) {
-    const IdxFile idx = obtain(set, file, request, places, true, message, progress);
+    const IdxFile idx = obtain(set, file, request, search, true, message, progress);
     say(message, fmt::format("{}: ok", idx.name));
   }
 }
@@ -431,16 +428,16 @@ void fetch_dataset(const DatasetRequest& request, const Message& message,
 std::vector<FileCheck> verify_dataset(const DatasetRequest& request) {
   if (is_synthetic(request)) return {{kSyntheticSource, "ok", true, ExitCode::kOk, {}}};
   const FileSet& set = find_set(request.name);
-  Places places = find_places(request, set);
+  SearchPath search = search_path_of(request, set);
   std::vector<FileCheck> checks;
   for (const SetFile& file : set.files) {
     FileCheck check{file.name(), "ok", true, ExitCode::kOk, {}};
-    if (const std::optional<FoundFile> found = find_file(places, set, file)) {
+    if (const std::optional<FoundFile> found = find_file(search, set, file)) {
       check.file = found->path.string();
       check.from = found->from();
     }
     try {
-      check.file = obtain(set, file, request, places, false, nullptr, nullptr).name;
+      check.file = obtain(set, file, request, search, false, nullptr, nullptr).name;
     } catch (const Error& error) {
       check.verdict = error.what();
       check.ok = false;

@@ -67,7 +67,7 @@ class Entry {
         fail(name_,
              fmt::format("cannot be read from the archive: {}", zip_file_strerror(file_.get())));
       if (some == 0) break;
-      count += static_cast<size_t>(some);
+      count += size_t(some);
     }
     return count;
   }
@@ -166,7 +166,7 @@ class HeaderReader {
       text_.remove_prefix(std::min(text_.find_first_not_of(' '), text_.size()));
       const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), size);
       if (error != std::errc() || size < 0) malformed();
-      text_.remove_prefix(static_cast<size_t>(end - text_.data()));
+      text_.remove_prefix(size_t(end - text_.data()));
       accept('L');  // as Python 2 writes a long
       sizes.push_back(size);
       if (!accept(',')) {
@@ -185,12 +185,12 @@ std::vector<int64_t> read_shape(Entry& entry, const std::string& name) {
   const std::string magic = entry.read_text(kNpyMagic.size());
   if (magic != kNpyMagic) fail(name, "is not an .npy array");
   const std::string version = entry.read_text(2);
-  const int major = static_cast<uint8_t>(version[0]);
+  const int major = uint8_t(version[0]);
   if (major < 1 || major > 3)
     fail(name, fmt::format("has .npy version {}; 1 to 3 are read", major));
   size_t size = 0;  // little-endian
   const std::string length = entry.read_text(major == 1 ? 2 : 4);
-  for (size_t i = length.size(); i-- > 0;) size = size << 8 | static_cast<uint8_t>(length[i]);
+  for (size_t i = length.size(); i-- > 0;) size = size << 8 | uint8_t(length[i]);
   if (size > kMaxHeaderBytes)
     fail(name,
          fmt::format("has an .npy header of {} bytes; at most {} are read", size, kMaxHeaderBytes));
@@ -198,10 +198,9 @@ std::vector<int64_t> read_shape(Entry& entry, const std::string& name) {
 }
 
 std::vector<uint8_t> idx_header(const std::vector<int64_t>& sizes) {
-  std::vector<uint8_t> header{0, 0, kIdxUnsignedByte, static_cast<uint8_t>(sizes.size())};
+  std::vector<uint8_t> header{0, 0, kIdxUnsignedByte, uint8_t(sizes.size())};
   for (const int64_t size : sizes)
-    for (int shift = 24; shift >= 0; shift -= 8)
-      header.push_back(static_cast<uint8_t>(size >> shift));
+    for (int shift = 24; shift >= 0; shift -= 8) header.push_back(uint8_t(size >> shift));
   return header;
 }
 
@@ -215,7 +214,7 @@ IdxFile parse_npz(std::span<const uint8_t> bytes, const std::string& file, const
   Entry entry(archive.get(), array + ".npy", name);
 
   idx.sizes = read_shape(entry, name);
-  if (idx.sizes.size() != static_cast<size_t>(rank))
+  if (idx.sizes.size() != size_t(rank))
     fail(name, fmt::format("has {} dimensions; {} have {}", idx.sizes.size(),
                            rank == 1 ? "labels" : "images", rank));
   int64_t count = 1;
@@ -227,7 +226,7 @@ IdxFile parse_npz(std::span<const uint8_t> bytes, const std::string& file, const
     count *= size;
   }
 
-  idx.values.resize(static_cast<size_t>(count));
+  idx.values.resize(size_t(count));
   if (const size_t have = entry.read(idx.values); have < idx.values.size())
     fail(name, fmt::format("is too short: its header promises {} values, it has {}", count, have));
   uint8_t extra = 0;

@@ -49,9 +49,8 @@ std::string version(int number) {  // 13000 -> 13.0
 
 Finding cuda_build() {
   const std::string architectures = compiled_architectures();
-  if (architectures.empty()) {
+  if (architectures.empty())
     return {false, "not in this build; install the CUDA Toolkit and build again"};
-  }
   return {true, fmt::format("toolkit and runtime {}, architectures {}", MNIST_CUDA_TOOLKIT,
                             architectures)};
 }
@@ -60,10 +59,9 @@ Finding cuda_build() {
 Finding gpu(const DeviceInfo& device) {
   std::string reason = select_device(Target::kCuda, device.index);
   if (reason.empty()) reason = unusable_reason(Target::kCuda);
-  const std::string what =
-      fmt::format("{} ({}), {} SMs, {:.1f} GB, driver for CUDA {}", device.name,
-                  device.architecture, device.multiprocessors,
-                  static_cast<double>(device.total_memory) / 1e9, version(device.driver_version));
+  const std::string what = fmt::format(
+      "{} ({}), {} SMs, {:.1f} GB, driver for CUDA {}", device.name, device.architecture,
+      device.multiprocessors, double(device.total_memory) / 1e9, version(device.driver_version));
   return reason.empty() ? Finding{true, what} : Finding{false, what + ": " + reason};
 }
 

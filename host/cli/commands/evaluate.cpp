@@ -121,13 +121,12 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
 
   if (json) {
     Json per_class = Json::array();
-    for (int c = 0; c < kClasses; ++c) {
+    for (int c = 0; c < kClasses; ++c)
       per_class.push_back({{"class", c},
                            {"precision", scores[c].precision},
                            {"recall", scores[c].recall},
                            {"f1", scores[c].f1},
                            {"support", scores[c].support}});
-    }
     results.json(Json{{"loss", loss},
                       {"accuracy", accuracy},
                       {"samples", metrics.samples},

@@ -12,7 +12,7 @@ namespace mnist::cli {
 namespace {
 
 Json layer_json(const Model& model, int index) {
-  const Layer& layer = model.layers[static_cast<size_t>(index)];
+  const Layer& layer = model.layers[size_t(index)];
   const KindDescription& kind = describe(layer.kind);
   Json json{{"name", layer.name}, {"kind", kind.class_name}};
   if (kind.has(Attribute::kUnits)) json["units"] = layer.units;
@@ -23,9 +23,8 @@ Json layer_json(const Model& model, int index) {
   if (kind.has(Attribute::kRate)) json["rate"] = layer.rate;
   json["output"] = {layer.output.h, layer.output.w, layer.output.c};
   Json parameters = Json::object();
-  for (const Parameter& parameter : model.parameters) {
+  for (const Parameter& parameter : model.parameters)
     if (parameter.layer == index) parameters[parameter.name] = parameter.shape;
-  }
   json["parameters"] = parameters;
   return json;
 }
@@ -72,9 +71,8 @@ ExitCode run_inspect(int argc, char** argv, Results& results) {
   const ModelFile file = load_model(path);
   if (json) {
     Json layers = Json::array();
-    for (int i = 0; i < static_cast<int>(file.model.layers.size()); ++i) {
+    for (int i = 0; i < int(file.model.layers.size()); ++i)
       layers.push_back(layer_json(file.model, i));
-    }
     results.json(Json{{"file", path},
                       {"writer", file.writer},
                       {"arch", arch_string(file.model)},

@@ -252,7 +252,7 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
   if (!saved && parser.count("--out")) command += " --out " + path(options.out);
   if (parser.count("--log")) command += " --log " + path(options.log);
   if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
-  if (parser.count("--device")) command += " --device " + options.device.device;
+  if (parser.count("--device")) command += " --device " + options.device.device.text();
   if (parser.count("--backend"))
     command += fmt::format(" --backend {}", word_of(kBackends, options.device.backend));
   if (parser.count("--math")) command += fmt::format(" --math {}", word_of(kMath, options.math));
