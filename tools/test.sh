@@ -135,7 +135,7 @@ keras() {
   KERAS_BACKEND=jax "$python" tests/interop/run.py build/cuda-mnist
 }
 
-sanitize() { make_in build-sanitize sanitize all && run_ctest build-sanitize; }
+sanitize() { make_in build-sanitize sanitize tests && run_ctest build-sanitize; }
 
 tsan() {
   local status=0 run
