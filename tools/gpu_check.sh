@@ -63,7 +63,7 @@ for directory in "$bin" "$data"; do
     exit 2
   fi
 done
-if ! nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
+if ! nvidia-smi -L 2> /dev/null | grep '^GPU ' > /dev/null; then
   echo "gpu_check: no NVIDIA GPU here (nvidia-smi lists none); nothing was checked" >&2
   exit 69
 fi
@@ -329,7 +329,7 @@ if [[ $binaries == built ]]; then
     failed=yes
   fi
 fi
-if LD_LIBRARY_PATH=$libraries ldd "$module" 2> /dev/null | grep -q 'not found'; then
+if LD_LIBRARY_PATH=$libraries ldd "$module" 2> /dev/null | grep 'not found' > /dev/null; then
   packages=$("$python" -c 'import nvidia.cudnn; print(*nvidia.cudnn.__path__)' 2> /dev/null)
   packages=${packages%/nvidia/cudnn}
   for directory in "$packages"/nvidia/{cudnn,cublas,cuda_nvrtc,cu[0-9]*}/lib; do

@@ -36,7 +36,7 @@ choose_targets() {
   local cap nvcc known archs=()
   nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
   known=$("$nvcc" --list-gpu-code 2> /dev/null || true)
-  if ! nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
+  if ! nvidia-smi -L 2> /dev/null | grep '^GPU ' > /dev/null; then
     targets=(-DMNIST_CUDA=OFF)
     say "build, for the processor: nvidia-smi lists no GPU"
     return

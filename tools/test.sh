@@ -166,7 +166,7 @@ fi
 stage lint lint
 if [[ $only != lint ]] && stage build build; then
   stage unit run_ctest build
-  if nvidia-smi -L 2> /dev/null | grep -q '^GPU '; then
+  if nvidia-smi -L 2> /dev/null | grep '^GPU ' > /dev/null; then
     stage gpu gpu
   else
     report+=("gpu       not run: nvidia-smi lists no GPU; on a machine with one: build/tests_cuda")
