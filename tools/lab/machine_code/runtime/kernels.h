@@ -1,0 +1,23 @@
+// Kernels: what the compiler's start-up code registers, and launches of them.
+#pragma once
+
+#include <driver_types.h>
+#include <vector_types.h>
+
+#include <cstddef>
+
+namespace machine_code {
+
+struct Kernel;
+
+// By the address of its host function; null if it was not registered.
+Kernel* find_kernel(const void* function);
+const char* name_of(const Kernel* kernel);  // mangled
+
+cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
+                   cudaStream_t stream);
+
+// The words of the last fault that the executor reported; empty if there was none.
+const char* last_fault();
+
+}  // namespace machine_code

@@ -1,0 +1,479 @@
+"""How long one multiprocessor needs for its share of a launch.
+
+The instruction stream of every warp, with addresses, is recorded while execute.py runs the kernel;
+the model then replays it: four schedulers that issue one instruction a cycle each, the stall counts
+and scoreboards that ptxas wrote into the code, pipes, the L1/shared memory port, first-touch misses
+to L2. `Model` holds every number and says where it comes from. Not modelled: instruction cache,
+register banks, contention in L2, DRAM. None of it was ever compared with a device.
+"""
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+SECTOR, LINE = 32, 128
+
+
+@dataclass
+class Model:
+    """Cycles, unless said otherwise. Latencies of L1, shared memory and L2 as measured on an H100 in
+    arXiv 2402.13499 (40.7, 29, 261.5); rates from NVIDIA's tables of throughput per multiprocessor
+    (compute capability 9.0); the rest are estimates, marked (e)."""
+    multiprocessors: int = 132
+    clock_ghz: float = 1.98        # what light loads reach
+    l1_latency: float = 38
+    l2_latency: float = 265
+    shared_latency: float = 29
+    shuffle_latency: float = 24
+    special_latency: float = 18    # MUFU and conversions (e)
+    constant_latency: float = 30   # LDC (e)
+    s2r_latency: float = 25        # (e)
+    double_latency: float = 18     # (e)
+    atomic_latency: float = 700    # (e)
+    system_latency: float = 700    # loads .STRONG.SYS (e)
+    fence_latency: float = 500     # MEMBAR.SC.GPU (e)
+    source_read_latency: float = 20  # until a memory instruction has read its registers (e)
+    uniform_latency: float = 12
+    barrier_latency: float = 20    # from the last arrival (e)
+    taken_branch: float = 6        # to the next instruction (e)
+    block_start: float = 250       # from the end of a block to the start of its successor (e)
+    half_rate: float = 2           # a pipe with 16 lanes: ALU, each half of FMA, FP64, MIO
+    special_rate: float = 8        # 4 lanes
+    tensor_rate: float = 6.2       # HMMA.16816.F32 on one scheduler's tensor core (measured elsewhere)
+    port_bytes: int = 128          # of the L1/shared memory port a cycle
+    port_counts_lanes: int = 1     # 1: a global load moves the bytes of every lane, even if lanes share
+                                   # them; 0: of every sector once (e)
+    lines_per_cycle: float = 4     # tags that L1 looks up (NVIDIA developer forum 49571, about Volta)
+    port_queue: float = 80         # cycles of work the port takes before schedulers stall (e)
+    l2_load_sector: float = 0.5    # a sector from L2 to this multiprocessor: 64 bytes a cycle
+    l2_store_sector: float = 1.0   # (e)
+    store_queue: float = 500       # (e)
+    l1_bytes: int = 192 << 10      # what shared memory leaves of 256 KB (e)
+
+
+_PIPES = {
+    "fma": "FFMA FADD FMUL",
+    "fma_heavy": "IMAD HFMA2 HADD2 HMUL2",
+    "alu": "IADD3 LOP3 ISETP LEA SHF SEL FSEL FSETP PRMT VIADD VIMNMX VIADDMNMX PLOP3 FMNMX IABS "
+           "I2FP MOV P2R R2P CS2R F2FP",
+    "special": "MUFU I2F F2I F2F FRND FCHK POPC",
+    "double": "DFMA DADD DMUL DSETP",
+    "tensor": "HMMA",
+    "uniform": "ULDC UIADD3 UIMAD USHF ULEA UMOV ULOP3 UISETP USEL UPLOP3 UPRMT R2UR VOTEU UPOPC",
+    "memory": "LDG STG LDS STS ATOMG RED LDSM LDGSTS SHFL",
+    "constant": "LDC",
+    "issue": "BRA EXIT BSSY BSYNC BREAK CALL RET BAR NOP YIELD WARPSYNC S2R S2UR MEMBAR ERRBAR CGAERRBAR "
+             "CCTL DEPBAR LDGDEPBAR VOTE ACQBULK PREEXIT",
+}
+_PIPE_OF = {name: pipe for pipe, names in _PIPES.items() for name in names.split()}
+
+
+# ---- recording ---------------------------------------------------------------------------------
+def _distinct(values, lanes):
+    """Per row: how many distinct values the lanes hold."""
+    sentinel = np.iinfo(values.dtype).max
+    ordered = np.sort(np.where(lanes, values, sentinel), axis=1)
+    changes = (ordered[:, 1:] != ordered[:, :-1]) & (ordered[:, 1:] != sentinel)
+    return changes.sum(axis=1) + (ordered[:, 0] != sentinel)
+
+
+def shared_wavefronts(address, width, lanes):
+    """(wavefronts, those a conflict-free access would take) per warp. Wide accesses go by half or
+    quarter warps; lanes that want the same word share it."""
+    size = max(width, 4)
+    banks = 128 // size
+    rows = address.shape[0]
+    chunk = (address.astype(np.int64) // size).reshape(-1, banks)
+    taking = lanes.reshape(-1, banks)
+    order = np.argsort(np.where(taking, chunk, -1), axis=1, kind="stable")
+    chunk, taking = np.take_along_axis(chunk, order, 1), np.take_along_axis(taking, order, 1)
+    first = taking.copy()
+    first[:, 1:] &= (chunk[:, 1:] != chunk[:, :-1]) | ~taking[:, :-1]
+    group = np.arange(chunk.shape[0])[:, None] * banks + chunk % banks
+    counts = np.bincount(group[first], minlength=chunk.shape[0] * banks).reshape(-1, banks).max(axis=1)
+    passes = taking.any(axis=1).reshape(rows, -1).sum(axis=1)
+    return counts.reshape(rows, -1).sum(axis=1), passes
+
+
+class Recorder:
+    """Given to run_launch: keeps the streams of the warps of `traced` blocks, counts for all."""
+
+    def __init__(self, traced):
+        self.traced = set(traced)
+        self.streams = defaultdict(list)   # (block, warp of the block) -> basic block numbers
+        # The same -> per memory instruction: (wavefronts, ()) in shared, (bytes a lane, sectors) in
+        # global memory; 0 in front if no lane took part.
+        self.accesses = defaultdict(list)
+        self.instructions = self.warps = 0
+        self.load_sectors = self.store_sectors = self.shared_conflicts = 0
+        self.conflicts_of = defaultdict(int)  # text of an instruction -> wavefronts too many
+        self._group = None
+
+    def worst_conflicts(self, count=5):
+        """(instruction, wavefronts too many), the worst first."""
+        return sorted(((k, v) for k, v in self.conflicts_of.items() if v), key=lambda i: -i[1])[:count]
+
+    def _rows(self, warps):
+        """(row, streams key) of the traced warps of a group."""
+        if self._group is not warps:
+            self._group = warps
+            self.warps += warps.shape[0]
+            block = warps.block_numbers[warps.block_of_warp]
+            self._keys = [(row, (int(b), row % warps.per_block)) for row, b in enumerate(block)
+                          if int(b) in self.traced]
+        return self._keys
+
+    def block(self, warps, block):
+        keys = self._rows(warps)
+        running = warps.active.any(axis=1)
+        self.instructions += int(running.sum()) * len(block.instructions)
+        for row, key in keys:
+            if running[row]:
+                self.streams[key].append(block.index)
+
+    def memory(self, warps, ins, space, address, width, lanes):
+        keys = [(row, key) for row, key in self._rows(warps) if warps.active[row].any()]
+        if space == "shared":
+            wavefronts, ideal = shared_wavefronts(address, width, lanes)
+            extra = int((wavefronts - ideal).sum())
+            self.shared_conflicts += extra
+            self.conflicts_of[f"{ins.address:#06x} {ins.text}"] += extra
+            for row, key in keys:
+                self.accesses[key].append((int(wavefronts[row]), ()))
+            return
+        sector = address.astype(np.int64) // SECTOR
+        count = int(_distinct(sector, lanes).sum())
+        if ins.name in ("STG", "RED"):
+            self.store_sectors += count
+        else:
+            self.load_sectors += count
+        for row, key in keys:
+            taking = lanes[row]
+            sectors = tuple(np.unique(sector[row][taking]).tolist())
+            self.accesses[key].append((width if sectors else 0, sectors))
+
+
+# ---- the model ---------------------------------------------------------------------------------
+class _Static:
+    """What the model needs to know of an instruction."""
+    __slots__ = ("name", "pipe", "stall", "waits", "write", "read", "bypass", "memory", "text", "barrier")
+
+    def __init__(self, ins):
+        if ins.name not in _PIPE_OF:
+            raise NotImplementedError(f"no pipe known for {ins.text}")
+        self.name, self.pipe = ins.name, _PIPE_OF[ins.name]
+        self.stall = max(1, ins.stall)
+        self.waits = tuple(b for b in range(6) if ins.wait_mask >> b & 1)
+        self.write = ins.write_barrier if ins.write_barrier < 6 else None
+        self.read = ins.read_barrier if ins.read_barrier < 6 else None
+        self.bypass = "SYS" if "SYS" in ins.modifiers else "GPU" if "STRONG" in ins.modifiers else ""
+        self.memory = ins.name in ("LDG", "STG", "LDS", "STS", "ATOMG", "RED", "LDSM", "LDGSTS")
+        self.text = f"{ins.address:#06x} {ins.text}"
+        self.barrier = None  # (number, warps or None for all) of a BAR
+        if ins.name == "BAR":
+            number, *threads = (int(o.text, 0) for o in ins.operands)
+            self.barrier = (number, threads[0] // 32 if threads else None)
+
+
+def _replay(program, stream, accesses):
+    """The instructions of one warp: (static, access or None, whether a branch was taken)."""
+    tables = program.__dict__.setdefault("timing_tables", {})
+    accesses = iter(accesses)
+    last = len(stream) - 1
+    for i, number in enumerate(stream):
+        table = tables.get(number)
+        if table is None:
+            table = tables[number] = [_Static(ins) for ins in program.order[number].instructions]
+        for static in table[:-1]:
+            yield static, next(accesses) if static.memory else None, False
+        static = table[-1]
+        taken = i < last and static.name in ("BRA", "CALL", "RET") and stream[i + 1] != number + 1
+        yield static, next(accesses) if static.memory else None, taken
+
+
+class _Warp:
+    __slots__ = ("stream", "next", "ready", "own", "scoreboard", "block", "waiting", "copies")
+
+    def __init__(self, stream, block, time):
+        self.stream, self.block = stream, block
+        self.ready, self.scoreboard, self.waiting = time, [0.0] * 6, False
+        self.copies = 0.0  # when the last cp.async has arrived
+        self.advance()
+
+    def advance(self):
+        self.next = next(self.stream, None)
+        if self.next is not None:
+            own = self.ready
+            for b in self.next[0].waits:
+                if self.scoreboard[b] > own:
+                    own = self.scoreboard[b]
+            self.own = own
+
+
+class _Block:
+    __slots__ = ("warps", "number", "arrived")
+
+    def __init__(self, warps, number):
+        self.warps, self.number = warps, number
+        self.arrived = {}  # barrier -> warps that wait there
+
+
+class Multiprocessor:
+    def __init__(self, model, profile=None):
+        self.model = model
+        self.issued = 0
+        self.port_free = self.l2_free = self.store_free = 0.0
+        self.l1 = OrderedDict()  # sector -> when it is there; oldest use first
+        self.l1_sectors = model.l1_bytes // SECTOR
+        self.profile = profile   # text of an instruction -> [issues, cycles of waiting beyond stalls]
+
+    def run(self, blocks, slots):
+        """Cycles for blocks, each a list of warp streams, of which `slots` run at a time. Afterwards
+        `ended` says of each block when its last warp did."""
+        pending = list(enumerate(blocks))[::-1]
+        self.ended = [0.0] * len(pending)
+        schedulers = [[] for _ in range(4)]
+        pipes = [defaultdict(float) for _ in range(4)]
+        last = [None] * 4
+        self._placed = 0
+        alive = 0
+
+        def start(time):
+            number, streams = pending.pop()
+            block = _Block(len(streams), number)
+            for stream in streams:
+                schedulers[self._placed % 4].append(_Warp(stream, block, time))
+                self._placed += 1
+        for _ in range(min(slots, len(pending))):
+            start(0.0)
+            alive += 1
+        time = 0.0
+        while alive:
+            soonest = float("inf")
+            for q in range(4):
+                warps, free = schedulers[q], pipes[q]
+                chosen = None
+                order = warps
+                if last[q] is not None and last[q] in warps:  # greedy, then the oldest
+                    order = [last[q]] + warps
+                for warp in order:
+                    if warp.waiting:
+                        continue
+                    at = self._earliest(warp, free)
+                    if at <= time:
+                        chosen = warp
+                        break
+                    if at < soonest:
+                        soonest = at
+                if chosen is None:
+                    continue
+                last[q] = chosen
+                self.issued += 1
+                soonest = min(soonest, time + 1)
+                self._issue(chosen, free, time)
+                if chosen.next is None:
+                    warps.remove(chosen)
+                    block = chosen.block
+                    block.warps -= 1
+                    if block.warps == 0:
+                        alive -= 1
+                        self.ended[block.number] = time
+                        if pending:
+                            start(time + self.model.block_start)
+                            alive += 1
+                    else:
+                        self._meet(block, time)
+            time = soonest if soonest > time else time + 1
+            if time == float("inf"):
+                raise RuntimeError("every warp waits at a barrier")
+        return max(time, self.store_free)
+
+    def _earliest(self, warp, free):
+        static = warp.next[0]
+        pipe, at = static.pipe, warp.own
+        if pipe == "issue":
+            return at
+        if pipe == "fma":
+            other = min(free["fma_heavy"], free["fma_lite"])
+        elif pipe == "memory":
+            other = max(free["mio"], self.port_free - self.model.port_queue)
+            if static.name == "STG":
+                other = max(other, self.store_free - self.model.store_queue)
+        elif pipe == "constant":
+            other = free["mio"]
+        else:
+            other = free[pipe]
+        return at if at > other else other
+
+    def _issue(self, warp, free, time):
+        m = self.model
+        static, access, taken = warp.next
+        pipe = static.pipe
+        if self.profile is not None:
+            entry = self.profile.setdefault(static.text, [0, 0.0])
+            entry[0] += 1
+            entry[1] += time - warp.ready
+        warp.ready = time + static.stall
+        latency = None
+        if pipe == "fma":
+            lighter = "fma_lite" if free["fma_lite"] <= free["fma_heavy"] else "fma_heavy"
+            free[lighter] = time + m.half_rate
+        elif pipe in ("fma_heavy", "alu"):
+            free[pipe] = time + m.half_rate
+        elif pipe == "special":
+            free[pipe] = time + m.special_rate
+            latency = m.special_latency
+        elif pipe == "double":
+            free[pipe] = time + m.half_rate
+            latency = m.double_latency
+        elif pipe == "tensor":
+            free[pipe] = time + m.tensor_rate
+        elif pipe == "uniform":
+            free[pipe] = time + m.half_rate
+            latency = m.uniform_latency
+        elif pipe == "constant":
+            free["mio"] = time + m.half_rate
+            latency = m.constant_latency
+        elif pipe == "memory":
+            free["mio"] = time + m.half_rate
+            latency = self._memory(warp, static, access, time)
+        elif static.name in ("S2R", "S2UR"):
+            latency = m.s2r_latency
+        elif static.name == "MEMBAR":
+            latency = m.fence_latency
+            warp.ready = time + latency
+        elif static.name == "CCTL":
+            self.l1.clear()
+        elif static.name in ("LDGDEPBAR", "DEPBAR"):
+            warp.ready = max(warp.ready, warp.copies)
+        if latency is not None:
+            if static.write is not None:
+                warp.scoreboard[static.write] = max(warp.scoreboard[static.write], time + latency)
+            if static.read is not None:
+                done = time + (min(latency, m.source_read_latency) if pipe == "memory" else latency)
+                warp.scoreboard[static.read] = max(warp.scoreboard[static.read], done)
+        if taken:
+            warp.ready = max(warp.ready, time + m.taken_branch)
+        if static.name == "BAR":
+            warp.waiting = True
+            warp.block.arrived.setdefault(static.barrier, []).append(warp)
+            warp.advance()
+            self._meet(warp.block, time)
+        else:
+            warp.advance()
+
+    def _meet(self, block, time):
+        """Lets the warps at a barrier go if none is missing."""
+        for barrier, warps in list(block.arrived.items()):
+            if len(warps) >= (barrier[1] or block.warps):
+                for warp in warps:
+                    warp.waiting = False
+                    warp.own = max(warp.own, time + self.model.barrier_latency)
+                    warp.ready = max(warp.ready, time + self.model.barrier_latency)
+                del block.arrived[barrier]
+
+    def _memory(self, warp, static, access, time):
+        """Takes the port, moves sectors; returns the latency."""
+        m, name = self.model, static.name
+        passes, sectors = access if access is not None else (1, ())
+        if passes == 0:
+            return 1.0  # no lane takes part
+        if sectors:
+            lines = len({s // (LINE // SECTOR) for s in sectors})
+            moved = passes * 32 if m.port_counts_lanes else len(sectors) * SECTOR
+            passes = max(1, moved / m.port_bytes, lines / m.lines_per_cycle)
+        self.port_free = max(self.port_free, time) + passes
+        queue = self.port_free - time
+        if name == "SHFL":
+            return m.shuffle_latency + queue
+        if name in ("LDS", "LDSM"):
+            return m.shared_latency + queue
+        if name == "STS":
+            return m.source_read_latency + queue
+        if name in ("ATOMG",):
+            return m.atomic_latency
+        if name in ("STG", "RED"):
+            self.store_free = max(self.store_free, time) + m.l2_store_sector * len(sectors)
+            return m.source_read_latency + queue
+        arrival = time
+        if static.bypass:
+            self.l2_free = max(self.l2_free, time) + m.l2_load_sector * len(sectors)
+            extra = m.system_latency if static.bypass == "SYS" else m.l2_latency
+            return queue + extra + self.l2_free - time
+        for sector in sectors:
+            there = self.l1.get(sector)
+            if there is None:
+                self.l2_free = max(self.l2_free, time) + m.l2_load_sector
+                there = self.l2_free + m.l2_latency - m.l1_latency
+                self.l1[sector] = there
+                if len(self.l1) > self.l1_sectors:
+                    self.l1.popitem(last=False)
+            else:
+                self.l1.move_to_end(sector)
+            if there > arrival:
+                arrival = there
+        latency = m.l1_latency + queue + arrival - time
+        if name == "LDGSTS":
+            warp.copies = max(warp.copies, time + latency)
+            return m.source_read_latency + queue
+        return latency
+
+
+# ---- launches ----------------------------------------------------------------------------------
+_WARPS, _BLOCKS, _REGISTERS, _SHARED = 64, 32, 65536, 227 * 1024  # of a multiprocessor, 9.0
+
+
+def _needs(kernel, launch):
+    """(warps, registers, bytes of shared memory) that a block takes."""
+    warps = -(-launch.threads // 32)
+    shared = max(kernel.shared_bytes, 1024) + launch.dynamic_shared
+    return warps, -(-kernel.registers * 32 // 256) * 256 * warps, -(-shared // 128) * 128
+
+
+def resident_blocks(kernel, launch):
+    """Blocks of a launch that fit a multiprocessor."""
+    warps, registers, shared = _needs(kernel, launch)
+    by_registers = _REGISTERS // 4 // (registers // warps) * 4 // warps  # a quarter for each scheduler
+    return max(1, min(_WARPS // warps, _BLOCKS, by_registers, _SHARED // shared))
+
+
+def share_of(multiprocessor, launch, model):
+    """The blocks that a multiprocessor gets if they are dealt out in order."""
+    return list(range(multiprocessor, launch.blocks, model.multiprocessors))
+
+
+@dataclass
+class Part:
+    """Blocks of a recorded launch that run on the multiprocessor."""
+    program: object
+    recorder: Recorder
+    launch: object
+    blocks: list
+
+    def streams(self):
+        warps = -(-self.launch.threads // 32)
+        keys = [[(block, w) for w in range(warps)] for block in self.blocks]
+        return [[_replay(self.program, self.recorder.streams[k], self.recorder.accesses[k])
+                 for k in block if self.recorder.streams[k]] for block in keys]
+
+
+def time_part(part, model, profile=None):
+    """(cycles, instructions issued) of one multiprocessor with these blocks."""
+    sm = Multiprocessor(model, profile)
+    cycles = sm.run(part.streams(), resident_blocks(part.program.kernel, part.launch))
+    return cycles, sm.issued
+
+
+def time_beside(side, part, model):
+    """Cycles until the blocks of `part` have ended if those of `side` started first, as many at a time
+    as fit."""
+    sm, blocks, slots = Multiprocessor(model), [], 0
+    left = [_WARPS, _REGISTERS, _SHARED]
+    for of in (side, part):
+        needs = _needs(of.program.kernel, of.launch)
+        for block in of.streams():
+            blocks.append(block)
+            left = [have - need for have, need in zip(left, needs)]
+            slots += min(left) >= 0
+    sm.run(blocks, max(1, slots))
+    return max(sm.ended[len(side.blocks):])
