@@ -21,6 +21,9 @@
 #               packages nvidia-*
 # --commit      what to call the sources where there is no git repository
 #
+# Where tools/lab/predictions.json has a prediction for a row of the benchmark, it stands beside the
+# measurement, as predicted_us.
+#
 # Stages, what matters most first: build, tests, train, bench, backends, compare, baselines,
 # memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is no cuDNN
 # module, backends, compare and train-cudnn do not run. Exit status 0: no stage failed; 1: some did;
@@ -151,6 +154,28 @@ def tests_of(text):
     return {"passed": count.get("passed", 0), "failed": count.get("failed", 0)}
 
 
+def predictions():
+    """Of tools/lab/machine_code.sh time --json."""
+    try:
+        text = (pathlib.Path(os.environ["ROOT"]) / "tools/lab/predictions.json").read_text()
+        return json.loads(text)
+    except (OSError, ValueError):
+        return {"kernels": []}
+
+
+def with_predictions(bench):
+    """The benchmark's object, with predicted_us in the rows for which there is a prediction."""
+    predicted = predictions()
+    known = {tuple(row[key] for key in ("name", "shape", "backend")): row["predicted_us"]
+             for row in [*predicted["kernels"], predicted.get("step")] if row}
+    for row in [*bench.get("kernels", []), bench.get("step")]:
+        key = tuple((row or {}).get(key) for key in ("name", "shape", "backend"))
+        if key in known:
+            row["predicted_us"] = known[key]
+    bench["predictions"] = {key: predicted.get(key) for key in ("commit", "toolkit", "device")}
+    return bench
+
+
 def result_of(name, text, errors):
     if name.startswith("tests"):
         return tests_of(text)
@@ -162,7 +187,10 @@ def result_of(name, text, errors):
         epochs = [line for line in lines if "epoch" in line and "val_accuracy" in line]
         rest = [line for line in lines if line not in epochs]
         return {"summary": rest[-1] if rest else None, "epochs": epochs}
-    if name in ("bench", "compare", "backends", "baselines"):
+    if name == "bench":
+        bench = (objects(text) or [None])[-1]
+        return bench and with_predictions(bench)
+    if name in ("compare", "backends", "baselines"):
         return (objects(text) or [None])[-1]
     return None
 
@@ -312,6 +340,23 @@ with_module() {
   if [[ -f $module ]]; then ours "$@"; else missing "$1" "there is no $module"; fi
 }
 
+# What the benchmark measured, beside what tools/lab/machine_code.sh time predicted for an H100.
+show_predictions() {
+  python3 - "$out" << 'END'
+import json, sys
+
+stages = json.load(open(sys.argv[1]))["stages"]
+bench = next((stage["result"] for stage in stages if stage["name"] == "bench"), None) or {}
+rows = [row for row in [*bench.get("kernels", []), bench.get("step")]
+        if row and "predicted_us" in row and row.get("median_us")]
+if rows:
+    print(f"{'kernel':28} {'shape':26} {'median us':>9} {'predicted us':>12} {'ratio':>5}")
+for row in rows:
+    print(f"{row['name']:28} {row['shape']:26} {row['median_us']:9.2f} {row['predicted_us']:12.2f} "
+          f"{row['median_us'] / row['predicted_us']:5.2f}")
+END
+}
+
 build() {
   cmake -S "$root" -B "$bin" -DCMAKE_BUILD_TYPE=Release -DMNIST_CUDA=ON \
     -DCMAKE_CUDA_ARCHITECTURES=native &&
@@ -344,6 +389,7 @@ ours train 60 cuda-mnist train --device cuda --epochs "$epochs" --seed 1 "${digi
   --out "$work/mnist.h5" --log "$work/training_log.csv"
 # The comparisons print everything at their end: a limit that is too short would lose it.
 ours bench 120 cuda-mnist bench --device cuda --repeat "$repeat" --naive --json
+show_predictions
 with_module backends 60 cuda-mnist check-backends --json
 with_module compare 120 cuda-mnist bench --compare --device cuda --repeat "$repeat" --json
 if command -v "$python" > /dev/null; then

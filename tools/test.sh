@@ -11,14 +11,15 @@
 #         cli       the program end to end, and where its shared libraries come from
 #         tools     quickstart.sh and this script: what they build, with a GPU and without
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
+#         machine   the kernels' sm_90 machine code, executed without a GPU, where there is nvcc
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #         tsan      what uses threads under ThreadSanitizer: streams, pool, engine, saver, a run
-# --quick leaves out keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
+# --quick leaves out machine, keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
 # CUDA_MNIST_DATA_DIR or a directory shared/data/mnist beside the checkout; the tests use synthetic
 # digits without it.
-# A stage that cannot run here counts as failed where CI=true, else it is listed as not run; gpu and
-# nvtx, which need a GPU and headers, are listed in either case.
+# A stage that cannot run here counts as failed where CI=true, else it is listed as not run; gpu,
+# nvtx and machine, which need a GPU, headers and nvcc, are listed in either case.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
 exec < /dev/null
@@ -32,7 +33,8 @@ while (($#)); do
   esac
   shift
 done
-if [[ ! " lint build unit gpu cli tools nvtx keras sanitize tsan " == *" ${only:-build} "* ]]; then
+stages=" lint build unit gpu cli tools nvtx machine keras sanitize tsan "
+if [[ $stages != *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
 fi
@@ -123,6 +125,8 @@ tools() { /usr/bin/python3 tests/tools/run.py build/cuda-mnist; }
 
 nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder.so; }
 
+machine() { tools/lab/machine_code.sh check; }
+
 keras() {
   local packages=(keras==3.15.1 jax==0.10.2 h5py==3.16.0 numpy==2.4.6) python=build/venv/bin/python
   if [[ "${packages[*]}" != "$(cat build/venv/installed 2> /dev/null)" ]]; then
@@ -181,6 +185,11 @@ if [[ $only != lint ]] && stage build build; then
     report+=("nvtx      not run: without nvtx3/nvToolsExt.h (CUDA Toolkit) there are no ranges")
   fi
   if [[ $quick == no ]]; then
+    if [[ -f build/tests_cuda ]]; then
+      stage machine machine
+    else
+      report+=("machine   not run: without nvcc there is no machine code to execute")
+    fi
     stage keras keras
     stage sanitize sanitize
     stage tsan tsan

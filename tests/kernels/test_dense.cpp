@@ -2,6 +2,7 @@
 #include "kernels/kernels.h"
 #include "tests/support/cases.h"
 #include "tests/support/layer_runs.h"
+#include "tests/support/slow_device.h"
 
 namespace mnist::MNIST_TARGET {
 namespace {
@@ -9,6 +10,7 @@ namespace {
 std::vector<DenseShape> shapes() {
   std::vector<DenseShape> all = edge_dense_shapes();
   for (const DenseShape& shape : model_dense_shapes(33)) all.push_back(shape);
+  if (slow_device()) return all;
   for (const DenseShape& shape : model_dense_shapes(128)) all.push_back(shape);
   all.push_back({20011, 2, 1});  // long sums in the gradients by w and bias
   return all;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of tools/quickstart.sh and tools/test.sh, standard library only.
+"""Tests of tools/quickstart.sh, test.sh and gpu_check.sh, standard library only.
 
     python3 tests/tools/run.py BINARY [-k PATTERN] [-v]
 
@@ -241,6 +241,68 @@ class OneAfterTheOther(Case):
                 self.gpus(*gpus)
                 self.run_script(*script, PATH=f"{self.environment['PATH']}:/usr/local/cuda/bin")
                 self.assertEqual(self.compiled(), wanted)
+
+
+GPU_CHECK_SMI = """#!/bin/bash
+case "$*" in
+  -L) echo 'GPU 0: A card (UUID: 1)' ;;
+  *name*driver_version*) echo 'A card, 1.0, 2 MiB, 3 MHz, 4 MHz, 5 W, 9.0' ;;
+  *name*) echo 'A card' ;;
+esac
+"""
+BENCH = {
+    "kernels": [
+        {"name": "adam", "shape": "225034", "backend": "native", "median_us": 6.0},
+        {"name": "adam", "shape": "225034", "backend": "naive", "median_us": 9.0},
+        {"name": "dropout", "shape": "7", "backend": "native", "median_us": 3.0}],
+    "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "median_us": 90.0}}
+PREDICTIONS = {
+    "commit": "abc", "toolkit": "V1", "device": "a model",
+    "kernels": [{"name": "adam", "shape": "225034", "backend": "native", "predicted_us": 4.0},
+                {"name": "softmax", "shape": "1x2", "backend": "native", "predicted_us": 5.0}],
+    "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "predicted_us": 60.0}}
+
+
+class GpuCheck(Case):
+    """With a GPU and programs that only say what the test wants."""
+
+    def setUp(self):
+        super().setUp()
+        self.program("nvidia-smi", GPU_CHECK_SMI)
+        self.program("cuda-mnist", f"#!/bin/bash\n[[ $1 == bench ]] && echo '{json.dumps(BENCH)}'\n"
+                                   "exit 0\n")
+        self.program("tests_cuda", "#!/bin/bash\n")
+        self.program("compute-sanitizer", "#!/bin/bash\n")
+
+    def check(self):
+        """The benchmark in the result file, and what was printed."""
+        out = self.dir / "result.json"
+        done = self.run_script("gpu_check.sh", "--bin", str(self.dir / "bin"), "--out", str(out),
+                               "--python", "no-such-python", "--commit", "def")
+        stages = {stage["name"]: stage for stage in json.loads(out.read_text())["stages"]}
+        return stages["bench"]["result"], done.stdout
+
+    def test_predictions(self):
+        (self.checkout / "tools/lab/predictions.json").write_text(json.dumps(PREDICTIONS))
+        bench, printed = self.check()
+        self.assertEqual([row.get("predicted_us") for row in bench["kernels"]], [4, None, None])
+        self.assertEqual(bench["step"]["predicted_us"], 60)
+        self.assertEqual(bench["predictions"]["commit"], "abc")
+        self.assertRegex(printed, r"(?m)^adam +225034 +6\.00 +4\.00 +1\.50$")
+        self.assertRegex(printed, r"(?m)^step +128x28x28x1 +90\.00 +60\.00 +1\.50$")
+        self.assertNotIn("dropout", printed)
+
+    def test_without_predictions(self):
+        (self.checkout / "tools/lab/predictions.json").unlink(missing_ok=True)
+        bench, printed = self.check()
+        self.assertNotIn("predicted_us", bench["kernels"][0])
+        self.assertNotIn("predicted us", printed)
+
+    def test_the_committed_predictions(self):
+        rows = json.loads((ROOT / "tools/lab/predictions.json").read_text())
+        for row in [*rows["kernels"], rows["step"]]:
+            self.assertEqual(set(row), {"name", "shape", "backend", "predicted_us"})
+            self.assertGreater(row["predicted_us"], 0)
 
 
 def main():

@@ -1,19 +1,28 @@
 #!/bin/bash
 # Executes the sm_90 machine code of the kernels, without a GPU (see machine_code/README.md).
 #
-#   tools/lab/machine_code.sh time [--profile REGEX] [--vary] [--model NAME=VALUE]...
+#   tools/lab/machine_code.sh check
+#   tools/lab/machine_code.sh time [--profile REGEX] [--vary] [--model NAME=VALUE]... [--json FILE]
+#   tools/lab/machine_code.sh run [--races] [--initialised] PROGRAM ARGUMENT...
 #
+# check  runs the tests of the kernels, at odd shapes, and whole training steps of both targets,
+#        which must agree to the bit; with the latter it looks for missing barriers and for loads of
+#        what was never written. Accesses out of bounds are always found
 # time   predicts how long a training step of the default model takes on an H100: the engine's own
-#        launches; last line "step: N us"
+#        launches; last line "step: N us". --json also writes predictions for the rows of
+#        `cuda-mnist bench`; tools/lab/predictions.json holds the last ones
+# run    one program of the build that was linked for this: tests_machine_code, tests_both_targets
 #
 # Builds what it needs: in build/, if that is configured with nvcc and sm_90, else in
-# build/machine-code. cuobjdump and nvdisasm are looked for in the PATH and in the CUDA Toolkit, else
-# installed from PyPI into build/disassembler. Exit status 77: something that it needs is missing.
+# build/machine-code. cuobjdump and nvdisasm are looked for in the PATH and in the CUDA Toolkit,
+# else installed from PyPI into build/disassembler. Exit status 77: something that it needs is
+# missing.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 case ${1-} in
-  time) programs=(record_step) ;;
+  check | run) programs=(tests_machine_code tests_both_targets) ;;
+  time) programs=(record_step record_kernels) ;;
   *) sed -n '2,/^set/{/^#/s/^# \?//p}' "$0"; [[ ${1-} == --help ]] && exit 0 || exit 2 ;;
 esac
 
@@ -26,11 +35,11 @@ command -v c++filt > /dev/null || cannot "there is no c++filt (Debian: binutils)
 # has SETTING: in the cache of the build directory.
 has() { grep -q "^$1" "$build/CMakeCache.txt" 2> /dev/null; }
 build=$root/build
-if ! has CMAKE_CUDA_COMPILER: || ! has MNIST_TESTS:.*=ON ||
+if ! has CMAKE_CUDA_FLAGS: || ! has MNIST_TESTS:.*=ON ||
   { has CMAKE_CUDA_ARCHITECTURES: && ! has CMAKE_CUDA_ARCHITECTURES:.*90; }; then
   build=$root/build/machine-code
 fi
-if ! has CMAKE_CUDA_COMPILER:; then
+if ! has CMAKE_CUDA_FLAGS:; then
   cmake --preset release -S "$root" -B "$build" -DCMAKE_CUDA_ARCHITECTURES=90-real >&2
 fi
 
@@ -57,5 +66,5 @@ cmake --build "$build" -j "$(nproc)" --target "${programs[@]}" > "$build/machine
   { cat "$build/machine_code.log" >&2 && exit 1; }
 
 export PYTHONPATH=$root/tools/lab PYTHONDONTWRITEBYTECODE=1
-exec nice "$python" -m machine_code "$@" --build "$build" --cuobjdump "$cuobjdump" \
-  --nvdisasm "$nvdisasm"
+exec nice "$python" -m machine_code "$1" --build "$build" --cuobjdump "$cuobjdump" \
+  --nvdisasm "$nvdisasm" "${@:2}"

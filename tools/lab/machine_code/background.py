@@ -1,4 +1,4 @@
-"""Calls in forked processes: they see this one's data as it is now, and only the result is copied."""
+"""Calls in forked processes: they see this one's data as it is; only the result is copied."""
 import os
 import pickle
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .decode import INSTRUCTION_BYTES, RZ, PT
+from .errors import ExecutionError, Unsupported
 from .memory import MemoryFault
 from .numerics import U32
 from .races import Races
-from .semantics import (ExecutionError, Unsupported, compile_instruction, predicate)
+from .operands import predicate
+from .semantics import compile_instruction
 
 _NOWHERE = np.int32(2 ** 31 - 1)
 _CONTROL = ("BRA", "EXIT", "BSYNC", "BAR", "CALL", "RET", "WARPSYNC")
@@ -47,10 +49,10 @@ class Program:
              if o.kind == "reg" and o.number != RZ] +
             [o.base + 2 for i in kernel.instructions for o in i.operands if o.base != RZ] + [8])
 
-    def share_reached(self):
-        """Of the instructions, those in basic blocks that were executed; padding not counted."""
+    def counts(self):
+        """Instructions in basic blocks that were executed, and all; padding not counted."""
         counts = [sum(i.name != "NOP" for i in block.instructions) for block in self.order]
-        return sum(counts[n] for n in self.reached) / max(1, sum(counts))
+        return sum(counts[n] for n in self.reached), sum(counts)
 
     def _split(self):
         instructions = self.kernel.instructions
@@ -320,7 +322,8 @@ class Warps:
         for of, *_ in self.copies:
             forgotten = of[lanes.ravel()[of]]
             if forgotten.size:
-                raise ExecutionError(f"cp.async never waited for: {self.describe(int(forgotten[0]))}")
+                raise ExecutionError("cp.async never waited for: " +
+                                     self.describe(int(forgotten[0])))
         self.proceed(after)
         self.alive = self.alive & ~lanes
         if self.waiting.any():
@@ -456,8 +459,8 @@ def constant_banks(kernel, launch):
 
 
 def run_program(program, launch, memory, blocks=None, recorder=None, races=False, lanes=4096):
-    """Runs the blocks of a launch (all, or those numbered), about `lanes` lanes at a time. `recorder`
-    is a timing.Recorder; `races` looks for missing barriers."""
+    """Runs the blocks of a launch (all, or those numbered), about `lanes` lanes at a time.
+    `recorder` is a timing.Recorder; `races` looks for missing barriers."""
     blocks = list(range(launch.blocks)) if blocks is None else list(blocks)
     global_races = Races(memory.size) if races else None
     per_group = max(1, lanes // (-(-launch.threads // 32) * 32))

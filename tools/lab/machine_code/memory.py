@@ -41,7 +41,7 @@ class GlobalMemory:
         del self.begins[at], self.ends[at]
 
     def offsets(self, addresses, width, loading):
-        """Arena offsets of accesses of `width` bytes each; raises MemoryFault for the first bad one."""
+        """Arena offsets of accesses of `width` bytes each; MemoryFault for the first bad one."""
         at = addresses.astype(np.int64) - BASE
         if at.size == 0:
             return at

@@ -6,7 +6,8 @@ import subprocess
 
 @functools.lru_cache(maxsize=None)
 def short_name(mangled):
-    """dense_forward_split of mnist::cuda::(anonymous namespace)::dense_forward_split_kernel<...>."""
-    full = subprocess.run(["c++filt", mangled], check=True, capture_output=True, text=True).stdout
+    """adam of mnist::cuda::(anonymous namespace)::adam_kernel(float*, ...)."""
+    full = subprocess.run(["c++filt", mangled], check=True, capture_output=True,
+                          text=True).stdout
     name = re.split(r"[<(]", full.replace("(anonymous namespace)::", "").strip(), maxsplit=1)[0]
     return name.split("::")[-1].split(" ")[-1].removesuffix("_kernel")

@@ -4,12 +4,14 @@ import subprocess
 import tempfile
 
 from .decode import DecodeError, load_cubin, load_lines
+from .plant import without
 
 
 class Code:
-    """The kernels of a program, by their mangled names."""
+    """The kernels of a program, by their mangled names. `planted`, (part of a kernel's name,
+    opcode): the first such instruction is left out."""
 
-    def __init__(self, program, cuobjdump, nvdisasm=None):
+    def __init__(self, program, cuobjdump, nvdisasm=None, planted=None):
         self._folder = tempfile.TemporaryDirectory(prefix="cuda-mnist-cubins-")
         subprocess.run([cuobjdump, "-xelf", "sm_90", str(pathlib.Path(program).resolve())],
                        cwd=self._folder.name, check=True, capture_output=True)
@@ -17,6 +19,7 @@ class Code:
         if not self._cubins:
             raise DecodeError(f"{program} has no code for sm_90")
         self._cuobjdump, self._nvdisasm = cuobjdump, nvdisasm
+        self._planted = planted
         self._kernels, self._where = {}, {}
 
     def kernel(self, name):
@@ -26,6 +29,8 @@ class Code:
             kernels = load_cubin(cubin, self._cuobjdump)
             for found in kernels:
                 self._where[found] = cubin
+                if self._planted is not None and self._planted[0] in found:
+                    kernels[found] = without(kernels[found], self._planted[1])
             self._kernels.update(kernels)
         return self._kernels[name]
 

@@ -1,11 +1,11 @@
-"""Finds accesses of two warps of a block to the same byte, at least one of them a store, with no barrier
-in between: a missing __syncthreads()."""
+"""Finds accesses of two warps of a block to the same byte, at least one of them a store, with no
+barrier in between: a missing __syncthreads()."""
 import numpy as np
 
 
 class Races:
-    """Who touched each byte last, and after how many of its block's barriers. Barriers of a part of a
-    block count for all of it, so that a race can be missed there; neither lanes of one warp nor
+    """Who touched each byte last, and after how many of its block's barriers. Barriers of a part of
+    a block count for all of it, so that a race can be missed there; neither lanes of one warp nor
     different blocks are compared, and atomics are left out."""
 
     def __init__(self, size):

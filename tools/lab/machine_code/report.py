@@ -2,7 +2,7 @@
 import dataclasses
 
 from . import timing
-from .step import EDGE_US
+from .timed import EDGE_US
 
 # Another value for a doubtful number of the model.
 VARIATIONS = (

@@ -13,7 +13,7 @@ import subprocess
 
 from .execute import Launch, constant_banks, pack_arguments, run_program, Program
 from .memory import GlobalMemory
-from .semantics import ExecutionError, Unsupported
+from .errors import ExecutionError, Unsupported
 
 DEVICE_BYTES, PINNED_BYTES = 1 << 30, 1 << 28
 PROGRAMS_KEPT = 64
@@ -33,7 +33,7 @@ class Session:
         os.ftruncate(self._file, 2 * size)
         everything = memoryview(mmap.mmap(self._file, 2 * size))
         self.memory = GlobalMemory(everything[:size], everything[size:], initialised)
-        self._programs = {}
+        self._programs, self._one_of_each = {}, {}
 
     def run(self, command, **options):
         """The exit status of the program."""
@@ -82,7 +82,7 @@ class Session:
         launch = Launch(tuple(message["grid"]), tuple(message["block"]),
                         pack_arguments(kernel, arguments), message["shared"])
         self.launches += 1
-        self.launch(kernel, launch)
+        return self.launch(kernel, launch)
 
     # ---- launches
     def program(self, kernel, launch):
@@ -92,12 +92,17 @@ class Session:
         if program is None:
             program = Program(kernel, constant_banks(kernel, launch))
             program.reached = self.reached.setdefault(kernel.name, set())
+            self._one_of_each[kernel.name] = program
         self._programs[key] = program
         if len(self._programs) > PROGRAMS_KEPT:
             del self._programs[next(iter(self._programs))]
         return program
 
     def launch(self, kernel, launch):
+        """What it returns is sent to the program: how long it would take in us, if known."""
         run_program(self.program(kernel, launch), launch, self.memory, races=self.races)
 
-
+    def share_reached(self):
+        """Of the instructions of all kernels that were launched, those that were executed."""
+        pairs = [p.counts() for p in self._one_of_each.values()]
+        return sum(reached for reached, _ in pairs) / max(1, sum(of for _, of in pairs))

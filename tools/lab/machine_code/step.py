@@ -1,53 +1,20 @@
-"""The predicted time of the training step: the engine's own graph, recorded while it is launched."""
+"""The predicted time of the training step: of the engine's own graph, while it is launched."""
 from . import timing
 from .background import Background
-from .execute import run_program
 from .graph import Graph
-from .names import short_name
-from .session import Session
-
-EDGE_US = 1.2  # from one kernel of a graph to the next
+from .timed import EDGE_US, TimedSession
 
 
-class Timed:
-    """A launch that was executed and recorded, and its predicted time."""
-
-    def __init__(self, program, launch, recorder, model, profile):
-        self.program, self.launch, self.recorder = program, launch, recorder
-        busiest = sorted({0, (launch.blocks - 1) % model.multiprocessors})
-        self.parts = [timing.Part(program, recorder, launch, timing.share_of(sm, launch, model))
-                      for sm in busiest]
-        self._times = Background(self._time, model, profile)
-
-    def _time(self, model, wants_profile):
-        results = []
-        for part in self.parts:
-            profile = {} if wants_profile else None
-            results.append((*timing.time_part(part, model, profile), profile))
-        return max(results, key=lambda r: r[0])
-
-    def wait(self):
-        self.cycles, self.issued, self.profile = self._times.result()
-        return self
-
-    @property
-    def name(self):
-        return short_name(self.program.kernel.name)
-
-    def cycles_with(self, model):
-        return max(timing.time_part(part, model)[0] for part in self.parts)
-
-
-class StepSession(Session):
-    """Executes each different launch of the first graph once, and times it in the background."""
+class StepSession(TimedSession):
+    """Times each different launch of the first graph that runs. `nodes` of that graph: for each the
+    launch, or None, and the numbers of those that it follows."""
 
     def __init__(self, code, model, profile=None):
-        super().__init__(code)
-        self.model, self.profile = model, profile
-        self.nodes = None       # of the first graph that is launched: (launch or None, follows)
-        self._graphs, self._pending = {}, None
-        self._eager = True      # whether what no graph launches is executed
-        self._timed = {}
+        super().__init__(code, model, profile)
+        self.nodes = None
+        self._graphs, self._kernels = {}, None
+        self._eager = True  # whether what no graph launches is executed
+        self._known = {}
 
     def _on_eager(self, yes, _):
         self._eager = yes
@@ -57,31 +24,21 @@ class StepSession(Session):
 
     def _on_begin(self, number, _):
         if self.nodes is None:
-            self.nodes = [[None, after] for _, after in self._graphs[number]]
-            kernels = [i for i, (what, _) in enumerate(self._graphs[number]) if "kernel" in what]
-            self._pending = iter(kernels)
+            graph = self._graphs[number]
+            self.nodes = [[None, after] for _, after in graph]
+            self._kernels = (i for i, (what, _) in enumerate(graph) if "kernel" in what)
 
     def _on_end(self, number, _):
-        self._pending, self._eager = None, False
+        self._kernels, self._eager = None, False
 
     def launch(self, kernel, launch):
-        if self._pending is None:
-            if self._eager:
-                super().launch(kernel, launch)
-            return
-        key = (kernel.name, launch.grid, launch.block, launch.arguments)
-        if key not in self._timed:
-            self._timed[key] = self._execute(kernel, launch)
-        self.nodes[next(self._pending)][0] = self._timed[key]
-
-    def _execute(self, kernel, launch):
-        busiest = {0, (launch.blocks - 1) % self.model.multiprocessors}
-        recorder = timing.Recorder(
-            b for sm in busiest for b in timing.share_of(sm, launch, self.model))
-        program = self.program(kernel, launch)
-        run_program(program, launch, self.memory, recorder=recorder)
-        wants_profile = self.profile is not None and self.profile.search(short_name(kernel.name))
-        return Timed(program, launch, recorder, self.model, bool(wants_profile))
+        if self._kernels is not None:
+            key = (kernel.name, launch.grid, launch.block, launch.arguments)
+            if key not in self._known:
+                self._known[key] = self.timed(kernel, launch)
+            self.nodes[next(self._kernels)][0] = self._known[key]
+        elif self._eager:
+            super().launch(kernel, launch)
 
 
 class Step:
@@ -90,7 +47,7 @@ class Step:
     def __init__(self, nodes, model):
         self.nodes, self.model = [launch for launch, _ in nodes], model
         self.graph = Graph([after for _, after in nodes])
-        self.alone = [self._us(launch.wait().cycles) if launch else 0.0 for launch in self.nodes]
+        self.alone = [launch.us if launch else 0.0 for launch in self.nodes]
         self.compute()
 
     def _us(self, cycles):

@@ -1,55 +1,15 @@
 """How long one multiprocessor needs for its share of a launch.
 
-The instruction stream of every warp, with addresses, is recorded while execute.py runs the kernel;
-the model then replays it: four schedulers that issue one instruction a cycle each, the stall counts
-and scoreboards that ptxas wrote into the code, pipes, the L1/shared memory port, first-touch misses
-to L2. `Model` holds every number and says where it comes from. Not modelled: instruction cache,
-register banks, contention in L2, DRAM. None of it was ever compared with a device.
+The recorded streams of its blocks are replayed: four schedulers that issue one instruction a cycle
+each, the stall counts and scoreboards that ptxas wrote into the code, pipes, the L1/shared memory
+port, first-touch misses to L2. Not modelled: instruction cache, register banks, contention in L2,
+DRAM.
 """
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-
-SECTOR, LINE = 32, 128
-
-
-@dataclass
-class Model:
-    """Cycles, unless said otherwise. Latencies of L1, shared memory and L2 as measured on an H100 in
-    arXiv 2402.13499 (40.7, 29, 261.5); rates from NVIDIA's tables of throughput per multiprocessor
-    (compute capability 9.0); the rest are estimates, marked (e)."""
-    multiprocessors: int = 132
-    clock_ghz: float = 1.98        # what light loads reach
-    l1_latency: float = 38
-    l2_latency: float = 265
-    shared_latency: float = 29
-    shuffle_latency: float = 24
-    special_latency: float = 18    # MUFU and conversions (e)
-    constant_latency: float = 30   # LDC (e)
-    s2r_latency: float = 25        # (e)
-    double_latency: float = 18     # (e)
-    atomic_latency: float = 700    # (e)
-    system_latency: float = 700    # loads .STRONG.SYS (e)
-    fence_latency: float = 500     # MEMBAR.SC.GPU (e)
-    source_read_latency: float = 20  # until a memory instruction has read its registers (e)
-    uniform_latency: float = 12
-    barrier_latency: float = 20    # from the last arrival (e)
-    taken_branch: float = 6        # to the next instruction (e)
-    block_start: float = 250       # from the end of a block to the start of its successor (e)
-    half_rate: float = 2           # a pipe with 16 lanes: ALU, each half of FMA, FP64, MIO
-    special_rate: float = 8        # 4 lanes
-    tensor_rate: float = 6.2       # HMMA.16816.F32 on one scheduler's tensor core (measured elsewhere)
-    port_bytes: int = 128          # of the L1/shared memory port a cycle
-    port_counts_lanes: int = 1     # 1: a global load moves the bytes of every lane, even if lanes share
-                                   # them; 0: of every sector once (e)
-    lines_per_cycle: float = 4     # tags that L1 looks up (NVIDIA developer forum 49571, about Volta)
-    port_queue: float = 80         # cycles of work the port takes before schedulers stall (e)
-    l2_load_sector: float = 0.5    # a sector from L2 to this multiprocessor: 64 bytes a cycle
-    l2_store_sector: float = 1.0   # (e)
-    store_queue: float = 500       # (e)
-    l1_bytes: int = 192 << 10      # what shared memory leaves of 256 KB (e)
-
+from .errors import Unsupported
+from .recording import LINE, SECTOR
 
 _PIPES = {
     "fma": "FFMA FADD FMUL",
@@ -62,111 +22,27 @@ _PIPES = {
     "uniform": "ULDC UIADD3 UIMAD USHF ULEA UMOV ULOP3 UISETP USEL UPLOP3 UPRMT R2UR VOTEU UPOPC",
     "memory": "LDG STG LDS STS ATOMG RED LDSM LDGSTS SHFL",
     "constant": "LDC",
-    "issue": "BRA EXIT BSSY BSYNC BREAK CALL RET BAR NOP YIELD WARPSYNC S2R S2UR MEMBAR ERRBAR CGAERRBAR "
-             "CCTL DEPBAR LDGDEPBAR VOTE ACQBULK PREEXIT",
+    "issue": "BRA EXIT BSSY BSYNC BREAK CALL RET BAR NOP YIELD WARPSYNC S2R S2UR MEMBAR ERRBAR "
+             "CGAERRBAR CCTL DEPBAR LDGDEPBAR VOTE ACQBULK PREEXIT",
 }
 _PIPE_OF = {name: pipe for pipe, names in _PIPES.items() for name in names.split()}
 
 
-# ---- recording ---------------------------------------------------------------------------------
-def _distinct(values, lanes):
-    """Per row: how many distinct values the lanes hold."""
-    sentinel = np.iinfo(values.dtype).max
-    ordered = np.sort(np.where(lanes, values, sentinel), axis=1)
-    changes = (ordered[:, 1:] != ordered[:, :-1]) & (ordered[:, 1:] != sentinel)
-    return changes.sum(axis=1) + (ordered[:, 0] != sentinel)
-
-
-def shared_wavefronts(address, width, lanes):
-    """(wavefronts, those a conflict-free access would take) per warp. Wide accesses go by half or
-    quarter warps; lanes that want the same word share it."""
-    size = max(width, 4)
-    banks = 128 // size
-    rows = address.shape[0]
-    chunk = (address.astype(np.int64) // size).reshape(-1, banks)
-    taking = lanes.reshape(-1, banks)
-    order = np.argsort(np.where(taking, chunk, -1), axis=1, kind="stable")
-    chunk, taking = np.take_along_axis(chunk, order, 1), np.take_along_axis(taking, order, 1)
-    first = taking.copy()
-    first[:, 1:] &= (chunk[:, 1:] != chunk[:, :-1]) | ~taking[:, :-1]
-    group = np.arange(chunk.shape[0])[:, None] * banks + chunk % banks
-    counts = np.bincount(group[first], minlength=chunk.shape[0] * banks).reshape(-1, banks).max(axis=1)
-    passes = taking.any(axis=1).reshape(rows, -1).sum(axis=1)
-    return counts.reshape(rows, -1).sum(axis=1), passes
-
-
-class Recorder:
-    """Given to run_launch: keeps the streams of the warps of `traced` blocks, counts for all."""
-
-    def __init__(self, traced):
-        self.traced = set(traced)
-        self.streams = defaultdict(list)   # (block, warp of the block) -> basic block numbers
-        # The same -> per memory instruction: (wavefronts, ()) in shared, (bytes a lane, sectors) in
-        # global memory; 0 in front if no lane took part.
-        self.accesses = defaultdict(list)
-        self.instructions = self.warps = 0
-        self.load_sectors = self.store_sectors = self.shared_conflicts = 0
-        self.conflicts_of = defaultdict(int)  # text of an instruction -> wavefronts too many
-        self._group = None
-
-    def worst_conflicts(self, count=5):
-        """(instruction, wavefronts too many), the worst first."""
-        return sorted(((k, v) for k, v in self.conflicts_of.items() if v), key=lambda i: -i[1])[:count]
-
-    def _rows(self, warps):
-        """(row, streams key) of the traced warps of a group."""
-        if self._group is not warps:
-            self._group = warps
-            self.warps += warps.shape[0]
-            block = warps.block_numbers[warps.block_of_warp]
-            self._keys = [(row, (int(b), row % warps.per_block)) for row, b in enumerate(block)
-                          if int(b) in self.traced]
-        return self._keys
-
-    def block(self, warps, block):
-        keys = self._rows(warps)
-        running = warps.active.any(axis=1)
-        self.instructions += int(running.sum()) * len(block.instructions)
-        for row, key in keys:
-            if running[row]:
-                self.streams[key].append(block.index)
-
-    def memory(self, warps, ins, space, address, width, lanes):
-        keys = [(row, key) for row, key in self._rows(warps) if warps.active[row].any()]
-        if space == "shared":
-            wavefronts, ideal = shared_wavefronts(address, width, lanes)
-            extra = int((wavefronts - ideal).sum())
-            self.shared_conflicts += extra
-            self.conflicts_of[f"{ins.address:#06x} {ins.text}"] += extra
-            for row, key in keys:
-                self.accesses[key].append((int(wavefronts[row]), ()))
-            return
-        sector = address.astype(np.int64) // SECTOR
-        count = int(_distinct(sector, lanes).sum())
-        if ins.name in ("STG", "RED"):
-            self.store_sectors += count
-        else:
-            self.load_sectors += count
-        for row, key in keys:
-            taking = lanes[row]
-            sectors = tuple(np.unique(sector[row][taking]).tolist())
-            self.accesses[key].append((width if sectors else 0, sectors))
-
-
-# ---- the model ---------------------------------------------------------------------------------
 class _Static:
     """What the model needs to know of an instruction."""
-    __slots__ = ("name", "pipe", "stall", "waits", "write", "read", "bypass", "memory", "text", "barrier")
+    __slots__ = ("name", "pipe", "stall", "waits", "write", "read", "bypass", "memory", "text",
+                 "barrier")
 
     def __init__(self, ins):
         if ins.name not in _PIPE_OF:
-            raise NotImplementedError(f"no pipe known for {ins.text}")
+            raise Unsupported(f"no pipe known for {ins.text}")
         self.name, self.pipe = ins.name, _PIPE_OF[ins.name]
         self.stall = max(1, ins.stall)
         self.waits = tuple(b for b in range(6) if ins.wait_mask >> b & 1)
         self.write = ins.write_barrier if ins.write_barrier < 6 else None
         self.read = ins.read_barrier if ins.read_barrier < 6 else None
-        self.bypass = "SYS" if "SYS" in ins.modifiers else "GPU" if "STRONG" in ins.modifiers else ""
+        self.bypass = ("SYS" if "SYS" in ins.modifiers else
+                       "GPU" if "STRONG" in ins.modifiers else "")
         self.memory = ins.name in ("LDG", "STG", "LDS", "STS", "ATOMG", "RED", "LDSM", "LDGSTS")
         self.text = f"{ins.address:#06x} {ins.text}"
         self.barrier = None  # (number, warps or None for all) of a BAR
@@ -225,11 +101,11 @@ class Multiprocessor:
         self.port_free = self.l2_free = self.store_free = 0.0
         self.l1 = OrderedDict()  # sector -> when it is there; oldest use first
         self.l1_sectors = model.l1_bytes // SECTOR
-        self.profile = profile   # text of an instruction -> [issues, cycles of waiting beyond stalls]
+        self.profile = profile   # text of an instruction -> [issues, cycles waited beyond stalls]
 
     def run(self, blocks, slots):
-        """Cycles for blocks, each a list of warp streams, of which `slots` run at a time. Afterwards
-        `ended` says of each block when its last warp did."""
+        """Cycles for blocks, each a list of warp streams, of which `slots` run at a time.
+        Afterwards `ended` says of each block when its last warp did."""
         pending = list(enumerate(blocks))[::-1]
         self.ended = [0.0] * len(pending)
         schedulers = [[] for _ in range(4)]
@@ -419,7 +295,6 @@ class Multiprocessor:
         return latency
 
 
-# ---- launches ----------------------------------------------------------------------------------
 _WARPS, _BLOCKS, _REGISTERS, _SHARED = 64, 32, 65536, 227 * 1024  # of a multiprocessor, 9.0
 
 
@@ -433,7 +308,8 @@ def _needs(kernel, launch):
 def resident_blocks(kernel, launch):
     """Blocks of a launch that fit a multiprocessor."""
     warps, registers, shared = _needs(kernel, launch)
-    by_registers = _REGISTERS // 4 // (registers // warps) * 4 // warps  # a quarter for each scheduler
+    # Each scheduler has a quarter of the registers.
+    by_registers = _REGISTERS // 4 // (registers // warps) * 4 // warps
     return max(1, min(_WARPS // warps, _BLOCKS, by_registers, _SHARED // shared))
 
 
@@ -446,7 +322,7 @@ def share_of(multiprocessor, launch, model):
 class Part:
     """Blocks of a recorded launch that run on the multiprocessor."""
     program: object
-    recorder: Recorder
+    recorder: object  # recording.Recorder
     launch: object
     blocks: list
 
@@ -465,8 +341,8 @@ def time_part(part, model, profile=None):
 
 
 def time_beside(side, part, model):
-    """Cycles until the blocks of `part` have ended if those of `side` started first, as many at a time
-    as fit."""
+    """Cycles until the blocks of `part` have ended if those of `side` started first, as many at a
+    time as fit."""
     sm, blocks, slots = Multiprocessor(model), [], 0
     left = [_WARPS, _REGISTERS, _SHARED]
     for of in (side, part):

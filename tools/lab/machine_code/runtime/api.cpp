@@ -4,7 +4,6 @@
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
-#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <string>
@@ -34,10 +33,6 @@ cudaError_t call(Body&& body) {
   const std::lock_guard lock(one_at_a_time);
   if (arena().address == nullptr) return noted(cudaErrorNoDevice);
   return noted(body());
-}
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 std::string bytes_text(const char* what, size_t bytes) {
@@ -134,6 +129,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
+      return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+      *value = 50 << 20;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = 227 << 10;
@@ -270,7 +268,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return call([&] {
     event->capture = stream == nullptr ? nullptr : stream->capture;
     event->nodes = event->capture ? stream->last : std::vector<int>();
-    event->seconds = now();
+    event->seconds = device_seconds();
     return cudaSuccess;
   });
 }

@@ -19,6 +19,7 @@ struct Kernel {
 namespace {
 
 std::string fault;
+double device_us = 0;
 
 std::map<const void*, Kernel>& kernels() {
   static std::map<const void*, Kernel> registered;  // used before this file's own are made
@@ -66,6 +67,10 @@ const char* last_fault() {
   return fault.c_str();
 }
 
+double device_seconds() {
+  return device_us * 1e-6;
+}
+
 cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
                    cudaStream_t stream) {
   if (arena().address == nullptr) return cudaErrorNoDevice;
@@ -79,7 +84,10 @@ cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size
                            values + "]}";
   return put(stream, what, [what] {
     const Answer answer = ask(what);
-    if (answer.good) return cudaSuccess;
+    if (answer.good) {
+      device_us += answer.text.empty() ? 1.0 : std::stod(answer.text);
+      return cudaSuccess;
+    }
     fault = answer.text;
     return cudaErrorLaunchFailure;
   });

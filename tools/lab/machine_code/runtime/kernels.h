@@ -17,6 +17,10 @@ const char* name_of(const Kernel* kernel);  // mangled
 cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
                    cudaStream_t stream);
 
+// What all launches so far would have taken, one after the other, as far as the executor predicts
+// it; else a microsecond each.
+double device_seconds();
+
 // The words of the last fault that the executor reported; empty if there was none.
 const char* last_fault();
 

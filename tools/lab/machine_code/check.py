@@ -1,0 +1,70 @@
+"""The programs that `check` runs, side by side, each executed by a process of its own."""
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+
+# (what, program, arguments, options of `run`), what takes longest first.
+RUNS = (
+    ("both targets", "tests_both_targets", (), ("--races", "--initialised")),
+    ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]",), ()),
+    ("dense layers", "tests_machine_code", ("[dense]",), ()),
+    ("the rest of a step", "tests_machine_code", ("[normalize],[softmax_xent],[adam]",), ()),
+    ("other layers", "tests_machine_code", ("[maxpool2d],[dropout],[init]",), ()),
+)
+
+# Faults, and the words by which each must be found.
+PLANTED = (
+    ("a barrier left out", "softmax_xent:BAR", "softmax_xent adds to the metrics",
+     "without a barrier in between"),
+    ("an addition left out", "softmax_xent:FADD", "softmax_xent adds to the metrics", "FAILED:"),
+)
+
+
+class Job:
+    """A command; it must end well or, with `words`, badly and with these words."""
+
+    def __init__(self, what, command, words=None):
+        self.what, self._command, self._words = what, command, words
+
+    def run(self):
+        """(report, whether it went as it must)"""
+        begin = time.monotonic()
+        done = subprocess.run(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
+        output = done.stdout
+        if self._words is None:
+            good = done.returncode == 0
+        else:
+            good = done.returncode != 0 and self._words in output
+            if good:
+                output = "found, as it must be\n"
+        verdict = "ok" if good else f"FAILED, exit status {done.returncode}"
+        return f"-- {self.what}: {verdict}, {time.monotonic() - begin:.0f} s\n{output}", good
+
+
+def jobs(options):
+    run = [sys.executable, "-m", "machine_code", "run", "--build", options.build, "--cuobjdump",
+           options.cuobjdump]
+    for what, program, arguments, extra in RUNS:
+        yield Job(what, [*run, *extra, program, *arguments])
+    for what, planted, test, words in PLANTED:
+        yield Job(what, [*run, "--races", "--without", planted, "tests_machine_code", test], words)
+    yield Job("the executor itself", [sys.executable, "-m", "unittest", "discover", "-s",
+                                      str(HERE / "tests"), "-t", str(HERE.parent)])
+    contraction = HERE.parent / "contraction.py"
+    if contraction.exists():
+        yield Job("contraction", [sys.executable, str(contraction), options.build])
+
+
+def check(options):
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for text, good in pool.map(Job.run, jobs(options)):
+            print(text, flush=True)
+            failed += not good
+    return 1 if failed else 0

@@ -1,0 +1,64 @@
+"""Launches that are executed, recorded and timed."""
+from . import timing
+from .background import Background
+from .execute import run_program
+from .names import short_name
+from .recording import Recorder
+from .session import Session
+
+EDGE_US = 1.2  # from one kernel of a graph to the next
+
+
+class Timed:
+    """One of them; its time is computed in the background."""
+
+    def __init__(self, program, launch, recorder, model, wants_profile):
+        self.program, self.launch, self.recorder, self.model = program, launch, recorder, model
+        self.parts = [timing.Part(program, recorder, launch, timing.share_of(sm, launch, model))
+                      for sm in busiest(launch, model)]
+        self._times = Background(self._time, wants_profile)
+
+    def _time(self, wants_profile):
+        results = []
+        for part in self.parts:
+            profile = {} if wants_profile else None
+            results.append((*timing.time_part(part, self.model, profile), profile))
+        return max(results, key=lambda r: r[0])
+
+    def wait(self):
+        if self._times is not None:
+            self.cycles, self.issued, self.profile = self._times.result()
+            self._times = None
+        return self
+
+    @property
+    def us(self):
+        return self.wait().cycles / self.model.clock_ghz / 1000
+
+    @property
+    def name(self):
+        return short_name(self.program.kernel.name)
+
+    def cycles_with(self, model):
+        return max(timing.time_part(part, model)[0] for part in self.parts)
+
+
+def busiest(launch, model):
+    """The multiprocessors that may take longest: one with most blocks, and the last block's."""
+    return sorted({0, (launch.blocks - 1) % model.multiprocessors})
+
+
+class TimedSession(Session):
+    """`profile`: a pattern for the names of kernels of which to keep where they wait."""
+
+    def __init__(self, code, model, profile=None):
+        super().__init__(code)
+        self.model, self._profile = model, profile
+
+    def timed(self, kernel, launch):
+        recorder = Recorder(b for sm in busiest(launch, self.model)
+                            for b in timing.share_of(sm, launch, self.model))
+        program = self.program(kernel, launch)
+        run_program(program, launch, self.memory, recorder=recorder)
+        wants = self._profile is not None and self._profile.search(short_name(kernel.name))
+        return Timed(program, launch, recorder, self.model, bool(wants))
