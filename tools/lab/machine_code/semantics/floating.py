@@ -48,7 +48,8 @@ def _ffma(ins, c):
 
 @operation("FMNMX")
 def _fmnmx(ins, c):
-    mods = modifiers(ins, "FTZ")
+    mods = modifiers(ins, "FTZ", "NAN")
+    least, most = (np.minimum, np.maximum) if "NAN" in mods else (np.fmin, np.fmax)
     d, a, b, p = ins.operands
     smaller, writer = predicate(p), write(d)
     a, b = single(a, c), single(b, c)
@@ -57,7 +58,7 @@ def _fmnmx(ins, c):
         x, y = a(w), b(w)
         if "FTZ" in mods:
             x, y = numerics.flushed(x), numerics.flushed(y)
-        writer(w, np.where(smaller(w), np.fmin(x, y), np.fmax(x, y)), m)
+        writer(w, np.where(smaller(w), least(x, y), most(x, y)), m)
     return run
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from .. import numerics
 from ..decode import RZ
 from ..errors import Unsupported
-from ..numerics import U32, U64
+from ..numerics import F64, U32, U64
 from ..operands import (ALL32, I32, I64, WORD, combination, computed, integer, modifiers, pair,
                         predicate, predicates_after, set_predicates, signed, write, write_pair,
                         write_predicate)
@@ -313,6 +313,34 @@ def _iabs(ins, c):
     modifiers(ins)
     d, a = ins.operands
     return computed(ins, [signed(a, c)], np.abs, write(d))
+
+
+@operation("BREV", "UBREV")
+def _brev(ins, c):
+    modifiers(ins)
+    d, a = ins.operands
+
+    def reverse(x):
+        for shift, mask in ((1, 0x55555555), (2, 0x33333333), (4, 0x0f0f0f0f), (8, 0x00ff00ff)):
+            x = (x >> U32(shift)) & U32(mask) | (x & U32(mask)) << U32(shift)
+        return x >> U32(16) | x << U32(16)
+    return computed(ins, [integer(a, c)], reverse, write(d))
+
+
+@operation("FLO", "UFLO")
+def _flo(ins, c):
+    """The highest bit that is set, or with SH how far it is from the top; all ones if there is
+    none."""
+    mods = modifiers(ins, "U32", "SH")
+    if "U32" not in mods:
+        raise Unsupported(ins.text)
+    d, a = ins.operands
+
+    def find(x):
+        top = (np.frexp(x.astype(F64))[1] - 1).astype(I32)  # exact; -1 of zero
+        value = np.where(top < 0, I32(-1), I32(31) - top) if "SH" in mods else top
+        return value.view(U32)
+    return computed(ins, [integer(a, c)], find, write(d))
 
 
 @operation("POPC", "UPOPC")

@@ -50,6 +50,12 @@ class Integers(unittest.TestCase):
                    lambda x: signed(x) > 2)
         self.check("ISETP.GT.U32.AND P0, PT, R10, 0x2, PT\nSEL R12, RZ, 0x1, !P0", lambda x: x > 2)
 
+    def test_bits(self):
+        self.check("BREV R12, R10", lambda x: int(f"{x:032b}"[::-1], 2))
+        self.check("FLO.U32 R12, R10", lambda x: x.bit_length() - 1)
+        self.check("FLO.U32.SH R12, R10", lambda x: 32 - x.bit_length() if x else -1)
+        self.check("POPC R12, R10", lambda x: bin(x).count("1"))
+
     def test_permute(self):
         self.check("PRMT R12, R10, 0x9910, RZ",
                    lambda x: (x & 0xffff) | (0xffff0000 if x >> 15 & 1 else 0))
