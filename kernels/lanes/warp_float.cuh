@@ -6,9 +6,10 @@
 //   sum = warp_fma(pixel, filter, sum);                 // one pixel for all lanes
 //   warp_store(y + k, sum, valid);
 //
-// The cpu target has its own version, ../simt/warp_float.cuh, in which a WarpFloat is made of
-// vectors of the processor and the warp's first thread alone runs such code: hence `if
-// (warp_works())`. Pointers are those of lane 0; lane i reads and writes element i, if i < valid.
+// The cpu target has its own version, ../simt/warp_float.cuh, in which a WarpFloat is a vector of
+// the processor and the first thread of the vector's lanes runs such code for all of them: hence
+// `if (warp_works())`. Pointers are those of lane 0; lane i reads and writes element i, if i <
+// valid.
 #pragma once
 
 #include <cuda_runtime.h>
