@@ -107,22 +107,21 @@ void dropout(float* out, const float* in, const float* gate, const StepState* st
 // One pass over logits [n,classes] and labels [n]: adds each row's cross-entropy logsumexp(z) -
 // z_y, and whether its largest logit (the first of equal ones) is the label's, to *metrics; writes
 // dlogits = (softmax(z) - onehot(y)) / rows unless null. With `state`, only the first
-// batch_rows(*state, n) rows count (the other rows of dlogits are zero); else all n.
+// batch_rows(*state, n) rows count (the other rows of dlogits are zero), and the update that
+// follows is set up (set_up_update() in step_state.cuh); else all n count.
 size_t softmax_xent_workspace(int n);
 void softmax_xent(float* dlogits, MetricSums* metrics, float* workspace, const float* logits,
-                  const uint8_t* labels, const StepState* state, int n, int classes,
-                  cudaStream_t stream);
+                  const uint8_t* labels, StepState* state, int n, int classes, cudaStream_t stream);
 // probabilities [n,classes] = softmax(logits).
 void softmax(float* probabilities, const float* logits, int n, int classes, cudaStream_t stream);
 
 // ---- adam.cu -----------------------------------------------------------------------------------
-// One update of the whole arena, Keras' form (epsilon outside the bias correction):
-// m += (g-m)(1-beta1); v += (g*g-v)(1-beta2); w -= learning_rate * bias_correction * m /
-// (sqrt(v)+eps). The last block to finish moves *state on to the next update.
+// One update of the whole arena, which softmax_xent has set up, in Keras' form (epsilon outside the
+// bias correction): m += (g-m)(1-beta1); v += (g*g-v)(1-beta2); w -= learning_rate *
+// bias_correction * m / (sqrt(v)+eps). Counts it: state->iteration += 1.
 void adam(float* w, float* m, float* v, const float* g, StepState* state, const AdamParams& params,
           size_t size, cudaStream_t stream);
-// *state = {iteration, 0 epoch_begin, 0 samples, 0 ticket, learning_rate, the bias correction that
-// fits}.
+// The state after `iteration` updates, to the bit, with no epoch.
 StepState initial_step_state(int64_t iteration, float learning_rate, const AdamParams& params);
 
 // ---- init.cu -----------------------------------------------------------------------------------

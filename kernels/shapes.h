@@ -59,14 +59,18 @@ struct AdamParams {
 };
 
 // The scalars of a training step that change while a captured graph is replayed; they live in
-// device memory, since a graph freezes the values of its kernels' arguments.
+// device memory, since a graph freezes the values of its kernels' arguments. No kernel reads what
+// it writes here: softmax_xent sets up the update that follows, for adam alone (the last group),
+// and adam counts it for all others (`iteration`).
 struct StepState {
-  int64_t iteration;      // Adam updates done since the weights were initialised
-  int64_t epoch_begin;    // what `iteration` was before the first batch of the current epoch
-  int32_t samples;        // training samples in an epoch
-  uint32_t ticket;        // counts the blocks of the running Adam launch; 0 between launches
-  float learning_rate;    // Keras' `learning_rate`
-  float bias_correction;  // sqrt(1-beta2^t) / (1-beta1^t) of the coming update, t = iteration + 1
+  int64_t iteration;    // Adam updates done since the weights were initialised
+  int64_t epoch_begin;  // what `iteration` was before the first batch of the current epoch
+  int32_t samples;      // training samples in an epoch
+  float learning_rate;  // Keras' `learning_rate`
+  float beta1, beta2;   // AdamParams'
+
+  double beta1_power, beta2_power;  // beta^t of update t, a product of t factors; t = 0: 1
+  float bias_correction;            // sqrt(1-beta2^t) / (1-beta1^t)
 };
 
 // First sample of the current batch within its epoch, and how many of `batch` rows are real: the

@@ -1,25 +1,48 @@
 // Softmax and cross-entropy from logits z [n,classes], one thread per row:
-//   loss = logsumexp(z) - z_y,   dz = (softmax(z) - onehot(y)) / rows
-// with the maximum taken out of every exponential. The losses are summed in double precision and in
-// a fixed order: by shuffles in a warp, by warps in a block, then, by the last block to finish,
-// over the blocks.
+//   loss = log(sum(e)) + max(z) - z_y,   dz = (e / sum(e) - onehot(y)) / rows,   e = exp(z -
+//   max(z))
+// The losses are summed in double precision and in a fixed order: by shuffles in a warp, by warps
+// in a block, then, by the last block to finish, over the blocks. What the step counts is asked for
+// before the logits, so that it is there when the sums are.
 //
-// Default network: logits [128,10], one block of 128 threads = 4 warps, thread n for row n. A row
-// is 40 bytes, so loads are of 4 (or 8). 10 KB in all: what counts is the latency.
+// Default network: logits [128,10], one block of 128 threads = 4 warps, thread n for row n. Ten
+// classes are known to the compiler, and a row is kept in registers. 10 KB in all: what counts is
+// the latency.
 #include <cmath>
 
 #include "kernels/common.cuh"
+#include "kernels/exp_log.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
+#include "kernels/step_state.cuh"
 
 namespace mnist::MNIST_TARGET {
 
 inline constexpr int kRowsPerBlock = 128;  // one per thread
 
-// What a block adds to MetricSums.
+// What a warp or a block adds to MetricSums.
 struct XentPartial {
   double loss;
-  int64_t correct;
+  int correct;
+};
+
+// The logits of a row, for a number of classes that is known; 0: for any number.
+template <int kClasses>
+struct LogitRow {
+  __device__ LogitRow(const float* logits, int row, int) {
+    unrolled<kClasses>([&](auto c) INLINED { z[c] = logits[int64_t{row} * kClasses + c]; });
+  }
+  __device__ float operator[](int c) const { return z[c]; }
+  static constexpr int classes = kClasses;
+  float z[kClasses];
+};
+template <>
+struct LogitRow<0> {
+  __device__ LogitRow(const float* logits, int row, int classes)
+      : classes(classes), z(logits + int64_t{row} * classes) {}
+  __device__ float operator[](int c) const { return z[c]; }
+  int classes;
+  const float* z;
 };
 
 struct RowMaximum {
@@ -27,16 +50,18 @@ struct RowMaximum {
   int index;  // of the first of equal ones
 };
 
-__device__ inline RowMaximum row_maximum(const float* z, int classes) {
+template <typename Row>
+__device__ inline RowMaximum row_maximum(const Row& z) {
   RowMaximum best{z[0], 0};
-  for (int c = 1; c < classes; ++c)
+  for (int c = 1; c < z.classes; ++c)
     if (z[c] > best.value) best = {z[c], c};
   return best;
 }
 
-__device__ inline float sum_of_exponentials(const float* z, int classes, float maximum) {
+template <typename Row>
+__device__ inline float sum_of_exponentials(const Row& z, float maximum) {
   float sum = 0;
-  for (int c = 0; c < classes; ++c) sum += expf(z[c] - maximum);
+  for (int c = 0; c < z.classes; ++c) sum += exponential(z[c] - maximum);
   return sum;
 }
 
@@ -49,60 +74,75 @@ __device__ inline XentPartial warp_sum(XentPartial v) {
 }
 
 // logits [n,classes], labels [n], dlogits [n,classes] or null, partials [blocks].
+template <int kClasses>
 __global__ void __launch_bounds__(kRowsPerBlock, 1)
     softmax_xent_kernel(float* dlogits, MetricSums* metrics, XentPartial* partials,
-                        const float* logits, const uint8_t* labels, const StepState* state, int n,
+                        const float* logits, const uint8_t* labels, StepState* state, int n,
                         int classes) {
   constexpr int kWarps = kRowsPerBlock / kWarpSize;
   __shared__ XentPartial warp_sums[kWarps];
-  const int row = blockIdx.x * kRowsPerBlock + threadIdx.x;
-  const int rows = state != nullptr ? batch_rows(*state, n) : n;
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  const int index = blockIdx.x * kRowsPerBlock + threadIdx.x;
+  const int row = min(index, n - 1);  // after the last one: again, but neither stored nor counted
+  const LogitRow<kClasses> z(logits, row, classes);
+  const int label = labels[row];
+  // A label that is not a class makes the loss a NaN, which the caller sees.
+  const float label_logit = label < z.classes ? logits[int64_t{row} * z.classes + label] : NAN;
+  StepState step{};
+  if (state != nullptr) step = *state;
+  MetricSums sums = *metrics;  // which nobody writes before every block is done
+  const int rows = state != nullptr ? batch_rows(step, n) : n;
 
-  XentPartial mine{0, 0};
-  if (row < rows) {
-    const float* z = logits + int64_t{row} * classes;
-    const int label = labels[row];
-    const RowMaximum best = row_maximum(z, classes);
-    const float sum = sum_of_exponentials(z, classes, best.value);
-    // A label that is not a class makes the loss a NaN, which the caller sees.
-    mine.loss = label < classes ? logf(sum) + (best.value - z[label]) : NAN;
-    mine.correct = best.index == label;
-    if (dlogits != nullptr) {
-      float* dz = dlogits + int64_t{row} * classes;
-      for (int c = 0; c < classes; ++c)
-        dz[c] = (expf(z[c] - best.value) / sum - (c == label ? 1.0f : 0.0f)) / rows;
+  const RowMaximum best = row_maximum(z);
+  const float sum = sum_of_exponentials(z, best.value);
+  XentPartial total{0, 0};
+  if (index < rows)
+    total = {double(logarithm(sum) + (best.value - label_logit)), best.index == label};
+  total = warp_sum(total);
+  if (lane == 0) warp_sums[warp] = total;
+
+  if (dlogits != nullptr && index < n) {
+    const float share = 1.0f / sum, scale = 1.0f / float(rows);
+    float* dz = dlogits + int64_t{row} * z.classes;
+    for (int c = 0; c < z.classes; ++c) {
+      const float target = c == label ? 1.0f : 0.0f;
+      const float gradient = fmaf(exponential(z[c] - best.value), share, -target) * scale;
+      dz[c] = index < rows ? gradient : 0.0f;
     }
-  } else if (row < n && dlogits != nullptr) {
-    for (int c = 0; c < classes; ++c) dlogits[int64_t{row} * classes + c] = 0;
   }
 
-  mine = warp_sum(mine);
-  if (lane == 0) warp_sums[warp] = mine;
   __syncthreads();  // lane 0 of every warp wrote, thread 0 reads
+  if (blockIdx.x == 0 && threadIdx.x == kWarpSize && state != nullptr) {
+    set_up_update(step);
+    state->beta1_power = step.beta1_power;
+    state->beta2_power = step.beta2_power;
+    state->bias_correction = step.bias_correction;
+  }
   if (threadIdx.x != 0) return;
-  XentPartial block{0, 0};
+  total = {0, 0};
   for (int i = 0; i < kWarps; ++i) {
-    block.loss += warp_sums[i].loss;
-    block.correct += warp_sums[i].correct;
+    total.loss += warp_sums[i].loss;
+    total.correct += warp_sums[i].correct;
   }
-  partials[blockIdx.x] = block;
-  __threadfence();  // the sum is visible before the ticket is taken
-  if (atomicAdd(&metrics->ticket, 1u) != gridDim.x - 1) return;
-
-  __threadfence();  // all other blocks' sums are visible
-  const volatile XentPartial* sums = partials;
-  double loss = 0;
-  for (unsigned i = 0; i < gridDim.x; ++i) {
-    loss += sums[i].loss;
-    metrics->correct += sums[i].correct;
+  if (gridDim.x > 1) {
+    partials[blockIdx.x] = total;
+    __threadfence();  // the sum is visible before the ticket is taken
+    if (atomicAdd(&metrics->ticket, 1u) != gridDim.x - 1) return;
+    __threadfence();  // all other blocks' sums are visible
+    total = {0, 0};
+    for (unsigned i = 0; i < gridDim.x; ++i) {
+      const volatile XentPartial& block = partials[i];
+      total.loss += block.loss;
+      total.correct += block.correct;
+    }
   }
-  metrics->loss += loss;
-  metrics->samples += rows;
-  metrics->batches += 1;
-  if (!std::isfinite(loss) && metrics->first_nonfinite == 0)
-    metrics->first_nonfinite = metrics->batches;
-  metrics->ticket = 0;
+  sums.loss += total.loss;
+  sums.correct += total.correct;
+  sums.samples += rows;
+  sums.batches += 1;
+  if (!std::isfinite(total.loss) && sums.first_nonfinite == 0) sums.first_nonfinite = sums.batches;
+  sums.ticket = 0;
+  *metrics = sums;
 }
 
 size_t softmax_xent_workspace(int n) {
@@ -111,13 +151,13 @@ size_t softmax_xent_workspace(int n) {
 }
 
 void softmax_xent(float* dlogits, MetricSums* metrics, float* workspace, const float* logits,
-                  const uint8_t* labels, const StepState* state, int n, int classes,
+                  const uint8_t* labels, StepState* state, int n, int classes,
                   cudaStream_t stream) {
   CHECK(n > 0 && classes > 0);
   CHECK(metrics != nullptr && workspace != nullptr && logits != nullptr && labels != nullptr);
-  launch(softmax_xent_kernel, dim3(unsigned(ceil_div(n, kRowsPerBlock))), dim3(kRowsPerBlock),
-         stream, dlogits, metrics, reinterpret_cast<XentPartial*>(workspace), logits, labels, state,
-         n, classes);
+  launch(classes == 10 ? softmax_xent_kernel<10> : softmax_xent_kernel<0>,
+         dim3(unsigned(ceil_div(n, kRowsPerBlock))), dim3(kRowsPerBlock), stream, dlogits, metrics,
+         reinterpret_cast<XentPartial*>(workspace), logits, labels, state, n, classes);
 }
 
 // probabilities and logits [n,classes]. A thread per row.
@@ -125,11 +165,11 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
     softmax_kernel(float* probabilities, const float* logits, int n, int classes) {
   const int row = blockIdx.x * kRowsPerBlock + threadIdx.x;
   if (row >= n) return;
-  const float* z = logits + int64_t{row} * classes;
-  const float maximum = row_maximum(z, classes).value;
-  const float sum = sum_of_exponentials(z, classes, maximum);
+  const LogitRow<0> z(logits, row, classes);
+  const float maximum = row_maximum(z).value;
+  const float share = 1.0f / sum_of_exponentials(z, maximum);
   for (int c = 0; c < classes; ++c)
-    probabilities[int64_t{row} * classes + c] = expf(z[c] - maximum) / sum;
+    probabilities[int64_t{row} * classes + c] = exponential(z[c] - maximum) * share;
 }
 
 void softmax(float* probabilities, const float* logits, int n, int classes, cudaStream_t stream) {

@@ -19,7 +19,7 @@ std::vector<float> run(const std::vector<float>& h_in, const std::vector<float>&
   const float* in = device.input(h_in);
   const float* gate = device.input(h_gate);
   const StepState* state =
-      device.input(std::vector<StepState>{{iteration, 0, 60000, 0, 0.001f, 1.f}});
+      device.input(std::vector<StepState>{{iteration, 0, 60000, 0.001f, 0.9f, 0.999f, 1, 1, 0}});
   float* out = device.output<float>(h_in.size());
   device.run([&](cudaStream_t stream) {
     dropout(out, in, gate, state, rate, random_stream.seed, random_stream.layer, h_in.size(),

@@ -202,7 +202,8 @@ TEST_CASE("gradient of dropout", "[gradients]") {
   const auto h_x = random.reals(size), h_r = random.reals(size);
   DeviceCase device;
   const float* r = device.input(h_r);
-  const StepState* state = device.input(std::vector<StepState>{{17, 0, 100, 0, 0.001f, 1.f}});
+  const StepState* state =
+      device.input(std::vector<StepState>{{17, 0, 100, 0.001f, 0.9f, 0.999f, 1, 1, 0}});
   float* dx = device.output<float>(size);
   device.run(
       [&](cudaStream_t stream) { dropout(dx, r, nullptr, state, rate, 99, 3, size, stream); });

@@ -69,7 +69,7 @@ TEST_CASE("normalize walks through a ring", "[normalize]") {
     DYNAMIC_SECTION("step " << step) {
       std::vector<int64_t> rows;
       for (int i = 0; i < 8; ++i) rows.push_back(step * 8 + i < 77 ? (step * 8 + i) % 24 : -1);
-      const StepState state = {1000 + step, 1000, 77, 0, 0.001f, 1.f};
+      const StepState state = {1000 + step, 1000, 77, 0.001f, 0.9f, 0.999f, 1, 1, 0};
       for (int pixels : {784, 6, 3}) require_batch({}, {state}, {8, pixels, 24, kScale}, rows);
     }
   }
@@ -84,7 +84,7 @@ TEST_CASE("normalize follows a permutation", "[normalize]") {
       std::vector<int64_t> rows;
       for (int i = 0; i < 8; ++i)
         rows.push_back(step * 8 + i < 77 ? permutation[size_t(step * 8 + i)] : -1);
-      const StepState state = {1000 + step, 1000, 77, 0, 0.001f, 1.f};
+      const StepState state = {1000 + step, 1000, 77, 0.001f, 0.9f, 0.999f, 1, 1, 0};
       for (int pixels : {784, 6, 3})
         require_batch(permutation, {state}, {8, pixels, 90, kScale}, rows);
     }
@@ -98,7 +98,7 @@ TEST_CASE("normalize reaches far into a large source", "[normalize]") {
   for (int i = 0; i < source_rows; ++i) permutation.push_back(source_rows - 1 - i);
   std::vector<int64_t> rows;
   for (int i = 0; i < batch; ++i) rows.push_back(i < 96 ? 95 - i : -1);
-  const StepState state = {468, 0, source_rows, 0, 0.001f, 1.f};
+  const StepState state = {468, 0, source_rows, 0.001f, 0.9f, 0.999f, 1, 1, 0};
   require_batch(permutation, {state}, {batch, 12, source_rows, kScale}, rows);
 }
 

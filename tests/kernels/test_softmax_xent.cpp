@@ -30,7 +30,7 @@ Result run(const std::vector<float>& h_logits, const std::vector<uint8_t>& h_lab
   DeviceCase device;
   const float* logits = device.input(h_logits);
   const uint8_t* labels = device.input(h_labels);
-  const StepState* state = device.input(h_state);
+  StepState* state = device.in_out(h_state);
   float* dlogits = device.output<float>(with_dlogits ? h_logits.size() : 0);
   MetricSums* metrics = device.in_out(std::vector<MetricSums>{before});
   float* workspace = device.workspace(softmax_xent_workspace(size.n));
@@ -103,7 +103,7 @@ TEST_CASE("softmax_xent counts the rows that the step has", "[softmax_xent]") {
       for (size_t i = size_t(rows) * size_t(size.classes); i < logits.size(); ++i)
         logits[i] = std::numeric_limits<float>::quiet_NaN();
       // Third batch of an epoch that began at update 100.
-      const StepState state = {102, 100, 2 * size.n + rows, 0, 0.001f, 1.f};
+      const StepState state = {102, 100, 2 * size.n + rows, 0.001f, 0.9f, 0.999f, 1, 1, 0};
       require_match(run(logits, labels, {state}, size), want, rows, size);
     }
   }

@@ -31,7 +31,7 @@ CACHE = ROOT / "build" / "kernel-report"
 BEGIN, END = "<!-- kernel_report.py: begin -->", "<!-- kernel_report.py: end -->"
 # As CMake's Release build compiles them. -lineinfo changes no code, and is left out.
 FLAGS = ["-std=c++20", "-O3", "-DNDEBUG", "-DMNIST_TARGET=cuda", "--expt-relaxed-constexpr",
-         f"-I{ROOT}"]
+         "-fmad=false", f"-I{ROOT}"]
 
 
 class Limits(typing.NamedTuple):

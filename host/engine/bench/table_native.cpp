@@ -226,7 +226,7 @@ void loss_rows(Table& table, int n, int classes) {
 
 void parameter_rows(Table& table, int size) {
   const auto n = size_t(size);
-  const StepState state = initial_step_state(0, 0.001f, kAdam);
+  const StepState state = initial_step_state(1, 0.001f, kAdam);
   table.native("adam", by(size), 0, [=](Operands& o) {
     return call(adam, o.updated(n), o.updated(n), o.updated(n), o.normal(n), o.value(state), kAdam,
                 n);

@@ -48,8 +48,11 @@ std::string check_network(const test::Chain& chain) {
       const StepState state{.iteration = random.integer(0, 1000),
                             .epoch_begin = 0,
                             .samples = 0,
-                            .ticket = 0,
                             .learning_rate = 0,
+                            .beta1 = 0,
+                            .beta2 = 0,
+                            .beta1_power = 0,
+                            .beta2_power = 0,
                             .bias_correction = 0};
       const DeviceBuffer<float> weights = upload(h_weights);
       const DeviceBuffer<float> gradients = upload(std::vector<float>(model.arena_size));
