@@ -1,10 +1,13 @@
 // Graphs: what the captured streams enqueued, with its arguments as they were then.
 
+#include <algorithm>
+
 #include "kernels/simt/runtime.h"
+#include "kernels/simt/scheduler.h"
 
 namespace simt {
 
-using Nodes = std::shared_ptr<const std::vector<Work>>;
+using Nodes = std::shared_ptr<const std::vector<Node>>;
 
 struct SimtGraph {
   Nodes nodes;
@@ -13,11 +16,37 @@ struct SimtGraphExec {
   Nodes nodes;
 };
 
+namespace {
+
+// The order of capture respects every dependence. In the other orders, of the nodes that nothing
+// holds back the last one runs next, or any: an edge that is missing shows.
+void replay(const std::vector<Node>& nodes) {
+  if (schedule().order == ThreadOrder::kAscending) {
+    for (const Node& node : nodes) node.work();
+    return;
+  }
+  std::vector<bool> done(nodes.size());
+  std::vector<size_t> ready;
+  for (size_t left = nodes.size(); left > 0; --left) {
+    ready.clear();
+    for (size_t i = 0; i < nodes.size(); ++i)
+      if (!done[i] && std::ranges::all_of(nodes[i].after, [&](size_t j) { return done[j]; }))
+        ready.push_back(i);
+    const bool shuffled = schedule().order == ThreadOrder::kShuffled;
+    const size_t next = shuffled ? ready[random_below(ready.size())] : ready.back();
+    nodes[next].work();
+    done[next] = true;
+  }
+}
+
+}  // namespace
+
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   const auto lock = lock_runtime();
   if (stream == nullptr || stream->queue->capture) return report(cudaErrorStreamCaptureUnsupported);
   stream->queue->capture = std::make_shared<Capture>();
   stream->queue->origin = true;
+  stream->queue->last.clear();
   return cudaSuccess;
 }
 
@@ -33,10 +62,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     if (!queue || queue->capture != capture) continue;
     unjoined |= queue->unjoined;
     queue->capture.reset();
+    queue->last.clear();
     queue->origin = queue->unjoined = false;
   }
   if (unjoined) return report(cudaErrorStreamCaptureUnjoined);
-  *graph = new SimtGraph{std::make_shared<const std::vector<Work>>(std::move(capture->nodes))};
+  *graph = new SimtGraph{std::make_shared<const std::vector<Node>>(std::move(capture->nodes))};
   return cudaSuccess;
 }
 
@@ -52,10 +82,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   if (exec == nullptr) return report(cudaErrorInvalidResourceHandle);
   const auto queue = queue_of(stream);
   if (queue->capture) return report(cudaErrorStreamCaptureUnsupported);
-  enqueue(*queue, [nodes = exec->nodes] {
-    for (const Work& node : *nodes) node();
-  });
+  runtime().nodes_launched += int64_t(exec->nodes->size());
+  enqueue(*queue, [nodes = exec->nodes] { replay(*nodes); });
   return cudaSuccess;
+}
+
+int64_t graph_nodes_launched() {
+  const auto lock = lock_runtime();
+  return runtime().nodes_launched;
 }
 
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
@@ -66,10 +100,12 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const auto lock = lock_runtime();
   delete graph;
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  const auto lock = lock_runtime();
   delete exec;
   return cudaSuccess;
 }

@@ -20,7 +20,8 @@ namespace simt {
 
 namespace {
 
-Schedule schedule;
+Schedule current;
+uint64_t random_state = 0;  // of random_below()
 std::atomic<int64_t> launches = 0;
 int wanted_threads = 0;
 
@@ -124,12 +125,12 @@ class Pool {
   // Takes blocks until there is none left, or one throws.
   void work(const Launch& launch, uint64_t blocks) {
     try {
-      const BlockOrder order(blocks, schedule);
+      const BlockOrder order(blocks, current);
       const uint64_t x = launch.grid.x, y = launch.grid.y;
       for (uint64_t i; (i = next_block_.fetch_add(1, std::memory_order_relaxed)) < blocks;) {
         const uint64_t block = order(i);
         run_block(launch, {unsigned(block % x), unsigned(block / x % y), unsigned(block / (x * y))},
-                  schedule);
+                  current);
       }
     } catch (...) {
       next_block_ = blocks;  // nobody needs to go on
@@ -154,7 +155,17 @@ class Pool {
 }  // namespace
 
 void set_thread_order(ThreadOrder order, uint64_t seed) {
-  schedule = {order, seed};
+  current = {order, seed};
+  random_state = seed;
+}
+
+const Schedule& schedule() {
+  return current;
+}
+
+size_t random_below(size_t bound) {
+  random_state = random_state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX
+  return size_t(random_state >> 33) % bound;
 }
 
 void set_os_threads(int count) {

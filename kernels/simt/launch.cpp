@@ -23,8 +23,10 @@ std::map<const void*, size_t>& dynamic_limits() {
 
 }  // namespace
 
-cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int value) {
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   const auto lock = lock_runtime();
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout)
+    return value < -1 || value > 100 ? report(cudaErrorInvalidValue) : cudaSuccess;
   if (value < 0 || size_t(value) > kMaxDynamicBytes) return report(cudaErrorInvalidValue);
   dynamic_limits()[function] = size_t(value);
   return cudaSuccess;
@@ -51,7 +53,7 @@ cudaError_t cudaFuncGetName(const char** name, const void* function) {
 
 cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* function,
                            std::function<void()> thread) {
-  const auto lock = lock_runtime();
+  const auto lock = lock_runtime("cudaLaunchKernelEx");
   constexpr size_t kPlainDynamicBytes = 48 * 1024;
   const dim3 &grid = config.gridDim, &block = config.blockDim;
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;

@@ -27,8 +27,8 @@ int device_count = 1;  // under the lock
 thread_local int current_device = 0;
 
 // What the calls that name a device return.
-cudaError_t check_device(int device) {
-  const auto lock = lock_runtime();
+cudaError_t check_device(int device, const char* caller = __builtin_FUNCTION()) {
+  const auto lock = lock_runtime(caller);
   return device >= 0 && device < device_count ? cudaSuccess : report(cudaErrorInvalidDevice);
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/simt/runtime_api.h"
@@ -15,9 +16,15 @@ namespace simt {
 
 using Work = std::function<void()>;
 
+// An operation of a graph, and the numbers of those that must have run before it.
+struct Node {
+  Work work;
+  std::vector<size_t> after;
+};
+
 // Operations recorded between BeginCapture and EndCapture, of all the streams that took part.
 struct Capture {
-  std::vector<Work> nodes;
+  std::vector<Node> nodes;
 };
 
 // Operations of one stream, in their order.
@@ -26,8 +33,9 @@ struct Queue {
   uint64_t enqueued = 0;  // operations ever put in
   uint64_t done = 0;      // operations taken out and run
   std::shared_ptr<Capture> capture;
-  bool origin = false;    // began the capture
-  bool unjoined = false;  // captured work that the origin does not wait for yet
+  std::vector<size_t> last;  // nodes that the next one captured here comes after
+  bool origin = false;       // began the capture
+  bool unjoined = false;     // captured work that the origin does not wait for yet
 };
 
 // An event may outlive the stream that it was recorded in: they share the queue.
@@ -43,11 +51,17 @@ struct Runtime {
   cudaError_t failure = cudaSuccess;
   std::vector<std::weak_ptr<Queue>> queues;  // of all streams but the default one
   std::shared_ptr<Queue> default_queue = std::make_shared<Queue>();
+  std::unordered_map<const char*, int64_t> calls;  // by the name of the function
+  int64_t nodes_launched = 0;
+  bool skip_work = false;
 };
 Runtime& runtime();
 
-inline std::unique_lock<std::mutex> lock_runtime() {
-  return std::unique_lock(runtime().mutex);
+// Every call of the API begins with it, and is counted under the name of the function.
+inline std::unique_lock<std::mutex> lock_runtime(const char* caller = __builtin_FUNCTION()) {
+  std::unique_lock lock(runtime().mutex);
+  ++runtime().calls[caller];
+  return lock;
 }
 
 // Returns `error`, after noting it for cudaGetLastError().

@@ -84,7 +84,9 @@ inline constexpr unsigned cudaEventDisableTiming = 2;
 struct SimtEvent;
 using cudaEvent_t = SimtEvent*;
 
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest);  // means nothing here
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
@@ -119,7 +121,10 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 // ---- launches -----------------------------------------------------------------------------------
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributePreferredSharedMemoryCarveout = 9,  // percent, or -1; means nothing here
+};
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value);
 // The demangled name; needs the kernel in the program's dynamic symbol table (ENABLE_EXPORTS).
 cudaError_t cudaFuncGetName(const char** name, const void* function);

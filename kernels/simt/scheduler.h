@@ -22,6 +22,10 @@ struct Schedule {
   uint64_t seed = 0;
 };
 
+// grid.cpp. The runtime's lock guards both.
+const Schedule& schedule();
+size_t random_below(size_t bound);  // from the schedule's seed
+
 inline constexpr size_t kMaxDynamicBytes = 227 * 1024;
 
 // scheduler.cpp: one block, on the calling OS thread. Throws as run_grid() does; nothing is unwound

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "kernels/simt/runtime.h"
+#include "kernels/simt/scheduler.h"
 
 namespace simt {
 
@@ -17,6 +19,7 @@ struct SimtEvent {
   std::shared_ptr<Queue> queue;  // where it was last recorded
   uint64_t position = 0;         // has happened once that queue has done so many operations
   std::shared_ptr<Capture> capture;
+  std::vector<size_t> nodes;  // of the capture, that it stands for
   std::shared_ptr<Clock::time_point> time;
 };
 
@@ -30,14 +33,47 @@ std::shared_ptr<Queue> queue_of(cudaStream_t stream) {
   return stream == nullptr ? runtime().default_queue : stream->queue;
 }
 
+namespace {
+
+// Some streams go one step on, as on a GPU, where none waits for the host.
+void run_some() {
+  const auto maybe_step = [](Queue& queue) {
+    if (queue.done < queue.enqueued && random_below(2) == 0) run_until(queue, queue.done + 1);
+  };
+  maybe_step(*runtime().default_queue);
+  for (const auto& weak : runtime().queues)
+    if (const auto queue = weak.lock()) maybe_step(*queue);
+}
+
+}  // namespace
+
 void enqueue(Queue& queue, Work work) {
   if (queue.capture) {
-    queue.capture->nodes.push_back(std::move(work));
+    std::vector<Node>& nodes = queue.capture->nodes;
+    nodes.push_back({std::move(work), std::exchange(queue.last, {nodes.size()})});
     if (!queue.origin) queue.unjoined = true;
     return;
   }
-  queue.pending.push_back(std::move(work));
   ++queue.enqueued;
+  if (runtime().skip_work) {
+    ++queue.done;
+    return;
+  }
+  queue.pending.push_back(std::move(work));
+  if (schedule().order == ThreadOrder::kShuffled) run_some();
+}
+
+std::map<std::string, int64_t> calls() {
+  const std::lock_guard lock(runtime().mutex);
+  std::map<std::string, int64_t> by_name;
+  for (const auto& [name, count] : runtime().calls)
+    if (std::string_view(name).starts_with("cuda")) by_name[name] = count;
+  return by_name;
+}
+
+void skip_device_work(bool skip) {
+  const auto lock = lock_runtime();
+  runtime().skip_work = skip;
 }
 
 cudaError_t run_until(Queue& queue, uint64_t position) {
@@ -76,7 +112,18 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 // ---- streams ------------------------------------------------------------------------------------
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  const auto lock = lock_runtime();
+  *least = 0;
+  *greatest = -1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  return cudaStreamCreateWithPriority(stream, flags, 0);
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
   const auto lock = lock_runtime();
   *stream = new SimtStream;
   auto& queues = runtime().queues;
@@ -103,6 +150,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 // ---- events -------------------------------------------------------------------------------------
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  const auto lock = lock_runtime();
   *event = new SimtEvent;
   return cudaSuccess;
 }
@@ -124,6 +172,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const auto queue = queue_of(stream);
   event->queue = queue;
   event->capture = queue->capture;
+  event->nodes = queue->last;
   if (queue->capture) return cudaSuccess;
   event->time = std::make_shared<Clock::time_point>();
   enqueue(*queue, [time = event->time] { *time = Clock::now(); });
@@ -139,9 +188,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (event->capture) {
     if (queue->capture && queue->capture != event->capture)
       return report(cudaErrorStreamCaptureIsolation);
-    // Nodes replay in the order of capture, which respects every dependence; what remains is to
-    // know that a stream took part, and that the origin waited for it.
     if (!queue->capture) queue->capture = event->capture;
+    queue->last.insert(queue->last.end(), event->nodes.begin(), event->nodes.end());
     if (queue->origin) event->queue->unjoined = false;
     return cudaSuccess;
   }

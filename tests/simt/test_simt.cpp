@@ -12,7 +12,9 @@
 #include <exception>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -591,6 +593,79 @@ TEST_CASE("simt: a capture that is not joined is refused", "[simt]") {
   CHECK(cudaStreamWaitEvent(s.a, s.other) == cudaErrorStreamCaptureIsolation);
   CUDA_CHECK(cudaStreamEndCapture(s.a, &graph));
   CUDA_CHECK(cudaGraphDestroy(graph));
+}
+
+TEST_CASE("simt: nodes that do not wait for each other run in any order", "[simt]") {
+  const auto replayed = [](bool joined_before_copy, simt::ThreadOrder order, uint64_t seed) {
+    Streams s;
+    CUDA_CHECK(cudaStreamBeginCapture(s.a, cudaStreamCaptureModeThreadLocal));
+    s.add(1, s.a);
+    CUDA_CHECK(cudaEventRecord(s.event, s.a));
+    CUDA_CHECK(cudaStreamWaitEvent(s.b, s.event));
+    s.add(10, s.b);
+    CUDA_CHECK(cudaEventRecord(s.other, s.b));
+    if (joined_before_copy) CUDA_CHECK(cudaStreamWaitEvent(s.a, s.other));
+    CUDA_CHECK(cudaMemcpyAsync(s.pinned, s.x, 4, cudaMemcpyDeviceToHost, s.a));
+    if (!joined_before_copy) CUDA_CHECK(cudaStreamWaitEvent(s.a, s.other));
+    cudaGraph_t graph = nullptr;
+    CUDA_CHECK(cudaStreamEndCapture(s.a, &graph));
+    cudaGraphExec_t exec = nullptr;
+    CUDA_CHECK(cudaGraphInstantiate(&exec, graph));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    simt::set_thread_order(order, seed);
+    CUDA_CHECK(cudaGraphLaunch(exec, s.a));
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+    simt::set_thread_order(simt::ThreadOrder::kAscending);
+    CUDA_CHECK(cudaGraphExecDestroy(exec));
+    return s.pinned[0];
+  };
+  using Order = simt::ThreadOrder;
+  for (const Order order : {Order::kAscending, Order::kDescending, Order::kShuffled})
+    CHECK(replayed(true, order, 1) == 11);
+  CHECK(replayed(false, Order::kAscending, 0) == 11);
+  CHECK(replayed(false, Order::kDescending, 0) == 1);
+  std::set<float> seen;
+  for (uint64_t seed = 0; seed < 20; ++seed) seen.insert(replayed(false, Order::kShuffled, seed));
+  CHECK(seen == std::set<float>{1, 11});
+}
+
+TEST_CASE("simt: shuffled, streams also go on while they are given work", "[simt]") {
+  std::set<float> seen;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Streams s;
+    simt::set_thread_order(simt::ThreadOrder::kShuffled, seed);
+    s.add(1, s.a);
+    CUDA_CHECK(cudaMemcpyAsync(s.pinned, s.x, 4, cudaMemcpyDeviceToHost, s.b));  // a race
+    s.add(0, s.a);
+    CUDA_CHECK(cudaStreamSynchronize(s.b));
+    seen.insert(s.pinned[0]);
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+    simt::set_thread_order(simt::ThreadOrder::kAscending);
+  }
+  CHECK(seen == std::set<float>{0, 1});
+}
+
+TEST_CASE("simt: calls are counted, and the device's work can be left out", "[simt]") {
+  Streams s;
+  s.add(0, s.a);  // the first launch of a kernel sets its attributes
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  const auto before = simt::calls();
+  simt::skip_device_work(true);
+  s.add(1, s.a);
+  s.add(1, s.a);
+  CUDA_CHECK(cudaEventRecord(s.event, s.a));
+  CUDA_CHECK(cudaEventSynchronize(s.event));
+  simt::skip_device_work(false);
+  auto after = simt::calls();
+  for (const auto& [name, count] : before) after[name] -= count;
+  std::erase_if(after, [](const auto& entry) { return entry.second == 0; });
+  CHECK(after == std::map<std::string, int64_t>{{"cudaLaunchKernelEx", 2},
+                                                {"cudaEventRecord", 1},
+                                                {"cudaEventSynchronize", 1}});
+  CHECK(s.first() == 0);
+  s.add(1, s.a);
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  CHECK(s.first() == 1);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -279,8 +279,12 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return call.sound() ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  Call call("cudaStreamCreateWithFlags");
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = *greatest = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
+  Call call("cudaStreamCreateWithPriority");
   if (call.fails()) return cudaErrorMemoryAllocation;
   *stream = reinterpret_cast<cudaStream_t>(create<StreamObject>());
   return cudaSuccess;
