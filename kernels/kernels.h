@@ -22,9 +22,9 @@ namespace mnist::MNIST_TARGET {
 // ---- normalize.cu ------------------------------------------------------------------------------
 // x [batch,pixels] float, y [batch] = the rows of images [source_rows,pixels] and labels
 // [source_rows]. With `state`, row i of the batch is sample j = batch_begin + i of the epoch, found
-// in source row permutation[j] if there is a permutation [samples], else in row j % source_rows (a
-// ring); rows from batch_rows on are zeroed. Without `state` (null), row i is source row i. x = u8
-// * scale. y and labels may both be null.
+// in source row permutation[j] of permutation [samples]; rows from batch_rows on are zeroed.
+// Without `state` (null), row i is source row i. x = u8 * scale. y and labels may both be null.
+// Images, labels and permutation may be in pinned memory.
 void normalize(float* x, uint8_t* y, const uint8_t* images, const uint8_t* labels,
                const int32_t* permutation, const StepState* state, const BatchShape& shape,
                cudaStream_t stream);

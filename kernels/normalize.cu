@@ -17,7 +17,7 @@ __device__ inline float4 scaled(uint32_t word, float scale) {
 }
 
 // x [batch, pixels], y [batch] or null, images [source_rows, pixels], labels [source_rows] or null,
-// permutation [samples] or null. The row's source is looked up in *state.
+// permutation [samples] or null. With `state`, which batch it is depends on that.
 __global__ void __launch_bounds__(kRowThreads, 1)
     normalize_kernel(float* x, uint8_t* y, const uint8_t* images, const uint8_t* labels,
                      const int32_t* permutation, const StepState* state, BatchShape shape) {
@@ -25,9 +25,8 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   int64_t source = row;
   bool real = true;
   if (state != nullptr) {
-    const int64_t sample = batch_begin(*state, shape.batch) + row;
-    real = row < batch_rows(*state, shape.batch);
-    if (real) source = permutation != nullptr ? permutation[sample] : sample % shape.source_rows;
+    real = row < batch_rows(*state, shape.batch, shape.ahead);
+    if (real) source = permutation[batch_begin(*state, shape.batch, shape.ahead) + row];
   }
   const float scale = real ? shape.scale : 0.0f;
   if (!real) source = 0;
@@ -53,7 +52,8 @@ void normalize(float* x, uint8_t* y, const uint8_t* images, const uint8_t* label
                const int32_t* permutation, const StepState* state, const BatchShape& shape,
                cudaStream_t stream) {
   CHECK(shape.batch > 0 && shape.pixels > 0 && shape.source_rows > 0);
-  CHECK(state != nullptr || shape.batch <= shape.source_rows);
+  CHECK(shape.ahead >= 0);
+  CHECK(state != nullptr ? permutation != nullptr : shape.batch <= shape.source_rows);
   CHECK(x != nullptr && images != nullptr);
   CHECK((y == nullptr) == (labels == nullptr));
   launch(normalize_kernel, dim3(unsigned(shape.batch)), dim3(kRowThreads), stream, x, y, images,

@@ -50,6 +50,7 @@ struct BatchShape {
   int pixels;
   int source_rows;
   float scale;
+  int ahead = 0;  // batches after the one that StepState is at
 };
 
 struct AdamParams {
@@ -73,15 +74,20 @@ struct StepState {
   float bias_correction;            // sqrt(1-beta2^t) / (1-beta1^t)
 };
 
-// First sample of the current batch within its epoch, and how many of `batch` rows are real: the
-// last batch of an epoch may be short, and the rows after its end are zero.
-constexpr int64_t batch_begin(const StepState& s, int batch) {
-  return (s.iteration - s.epoch_begin) * batch;
+// First sample of the current batch, or of one `ahead` of it, within its epoch, and how many of
+// `batch` rows are real: the last batch of an epoch may be short, those after it have none, and the
+// rows after the end are zero.
+constexpr int64_t batch_begin(const StepState& s, int batch, int ahead = 0) {
+  return (s.iteration - s.epoch_begin + ahead) * batch;
 }
-constexpr int batch_rows(const StepState& s, int batch) {
-  const int64_t left = s.samples - batch_begin(s, batch);
+constexpr int batch_rows(const StepState& s, int batch, int ahead = 0) {
+  const int64_t left = s.samples - batch_begin(s, batch, ahead);
   return left < 0 ? 0 : left < batch ? int(left) : batch;
 }
+
+// After every kReportBatches batches of an epoch the sums are also written where the host reads
+// them: report r, after batch (r + 1) * kReportBatches, is at reports[r % kReports].
+inline constexpr int kReportBatches = 8, kReports = 4;
 
 // Sums over the samples seen since the last reset, kept on the device.
 struct MetricSums {
@@ -90,7 +96,8 @@ struct MetricSums {
   int64_t samples;
   int64_t first_nonfinite;  // the first batch (from 1) whose loss is not finite; 0: none
   int64_t batches;
-  uint32_t ticket;  // counts the blocks of the running launch; 0 between launches
+  uint32_t ticket;      // counts the blocks of the running launch; 0 between launches
+  MetricSums* reports;  // [kReports] in pinned memory; null: none are wanted
 };
 
 }  // namespace mnist

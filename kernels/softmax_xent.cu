@@ -143,6 +143,8 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   if (!std::isfinite(total.loss) && sums.first_nonfinite == 0) sums.first_nonfinite = sums.batches;
   sums.ticket = 0;
   *metrics = sums;
+  if (sums.reports != nullptr && sums.batches % kReportBatches == 0)
+    sums.reports[(sums.batches / kReportBatches - 1) % kReports] = sums;
 }
 
 size_t softmax_xent_workspace(int n) {

@@ -29,13 +29,29 @@ uint32_t bounded(uint32_t bound, uint64_t index, uint64_t seed, uint64_t epoch) 
 
 }  // namespace
 
-std::vector<int32_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bool shuffle) {
-  std::vector<int32_t> order(count);
+void make_epoch_order(std::vector<int32_t>& order, int64_t count, uint64_t seed, int64_t epoch,
+                      bool shuffle) {
+  order.resize(size_t(count));
   std::iota(order.begin(), order.end(), 0);
   if (shuffle)
     for (uint32_t i = uint32_t(count); i-- > 1;)
       std::swap(order[i], order[bounded(i + 1, i, seed, uint64_t(epoch))]);
+}
+
+std::vector<int32_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bool shuffle) {
+  std::vector<int32_t> order;
+  make_epoch_order(order, count, seed, epoch, shuffle);
   return order;
+}
+
+const std::vector<int32_t>& EpochOrders::get(int64_t epoch) {
+  if (made_.valid()) made_.get();
+  if (next_epoch_ != epoch) make_epoch_order(next_, count_, seed_, epoch, shuffle_);
+  std::swap(current_, next_);
+  next_epoch_ = epoch + 1;
+  // The default policy does without a thread where there is none.
+  made_ = std::async([this] { make_epoch_order(next_, count_, seed_, next_epoch_, shuffle_); });
+  return current_;
 }
 
 }  // namespace mnist

@@ -42,11 +42,19 @@ struct EngineConfig {
   int batch_size = 128;
   float learning_rate = 0.001f;
   uint64_t seed = 0;       // initial weights, dropout
-  bool resident = false;   // upload the training set once instead of streaming batches
+  bool resident = false;   // the training set in the device's memory, not in pinned memory
   bool eager = false;      // launch each kernel anew, not a graph of the step: same bits, slower
   int threads = 0;         // cpu target: OS threads; 0 = one per core
   int profile_begin = -1;  // cudaProfilerStart before this step of the run (from 0); -1: never
   int profile_end = -1;    // cudaProfilerStop before this one
+};
+
+// A state of a training on its way from the device.
+class SavedState {
+ public:
+  virtual ~SavedState() = default;
+  // Waits for it; any thread may call this. Vectors of the right size are reused.
+  virtual void get(OptimizerState& state) = 0;
 };
 
 class Engine {
@@ -57,10 +65,17 @@ class Engine {
   // Fresh weights: Glorot uniform kernels from the seed, zero biases, iteration 0.
   virtual void initialize() = 0;
   virtual void load(const OptimizerState& state) = 0;
-  virtual OptimizerState save() = 0;
+  // The state as it is now; it arrives while the engine goes on. It is kept no longer than the
+  // engine.
+  virtual std::unique_ptr<SavedState> begin_save() = 0;
+  OptimizerState save() {
+    OptimizerState state;
+    begin_save()->get(state);
+    return state;
+  }
 
-  virtual void set_training_set(const Samples& samples) = 0;
-  virtual void set_validation_set(const Samples& samples) = 0;  // uploaded at once
+  virtual void set_training_set(const Samples& samples) = 0;  // both are copied
+  virtual void set_validation_set(const Samples& samples) = 0;
 
   // Runs the batches of one epoch from number `first_batch` (0: all) in the order given: a
   // permutation of the training set. `sums` are those of the batches before first_batch and
@@ -71,7 +86,7 @@ class Engine {
   virtual Metrics train_epoch(std::span<const int32_t> order, int64_t first_batch,
                               const Metrics& sums, const Progress& progress) = 0;
 
-  // Nodes (kernels) of the graph that a training step is; 0 before the first epoch, and if eager.
+  // Nodes (kernels) of the graph that a training step is; 0 as long as none was needed.
   virtual size_t step_nodes() const = 0;
 
   // Loss and accuracy over the validation set, dropout off.

@@ -20,7 +20,8 @@ inline MetricSums to_sums(const Metrics& metrics) {
           .samples = metrics.samples,
           .first_nonfinite = metrics.first_nonfinite,
           .batches = metrics.batches,
-          .ticket = 0};
+          .ticket = 0,
+          .reports = nullptr};
 }
 
 }  // namespace mnist

@@ -7,8 +7,7 @@
 namespace mnist::MNIST_TARGET {
 
 Network::Network(Backend& backend, const Model& model, int max_batch, Mode mode, uint64_t seed)
-    : ops_(backend.layer_ops(model, max_batch, mode, seed)),
-      input_(size_t(max_batch) * size_t(model.input.size())) {
+    : ops_(backend.layer_ops(model, max_batch, mode, seed)) {
   const auto size = [&](const auto& op) { return size_t(max_batch) * size_t(op->output_size); };
   if (mode == Mode::kTraining) {
     for (const auto& op : ops_) {
@@ -27,17 +26,18 @@ Network::Network(Backend& backend, const Model& model, int max_batch, Mode mode,
   for (size_t i = 0; i < ops_.size(); ++i) output_.push_back(storage_[i % 2].data());
 }
 
-const float* Network::forward(const Pass& pass) {
+const float* Network::forward(const float* x, const Pass& pass) {
   const NvtxRange phase("forward");
   for (size_t i = 0; i < ops_.size(); ++i) {
     const NvtxRange range((ops_[i]->name + " forward").c_str());
     ops_[i]->load_weights(pass);
-    ops_[i]->forward(output_[i], input_of(i), pass);
+    ops_[i]->forward(output_[i], x, pass);
+    x = output_[i];
   }
-  return output_.back();
+  return x;
 }
 
-void Network::backward(float* gradients, const Pass& pass) {
+void Network::backward(float* gradients, const float* x, const Pass& pass) {
   const NvtxRange phase("backward");
   bool forked = false;
   // What comes before the first layer with parameters needs no gradient.
@@ -46,6 +46,7 @@ void Network::backward(float* gradients, const Pass& pass) {
     const NvtxRange range((op.name + " backward").c_str());
     const bool last = i == first_with_parameters_;
     const float* dy = gradient_[i].data();
+    const float* input = i == 0 ? x : output_[i - 1];
     if (op.has_parameters) {
       // Nothing is left to overlap with the last one.
       if (!last) {
@@ -55,12 +56,12 @@ void Network::backward(float* gradients, const Pass& pass) {
       }
       Pass beside = pass;
       if (!last) beside.stream = filters_;
-      op.backward_filter(gradients, dy, input_of(i), beside);
+      op.backward_filter(gradients, dy, input, beside);
       op.store_gradients(gradients, beside);
     }
     if (!last)
-      op.backward_data(gradient_[i - 1].data(), dy, input_of(i), output_[i],
-                       ops_[i - 1]->ends_in_relu, pass);
+      op.backward_data(gradient_[i - 1].data(), dy, input, output_[i], ops_[i - 1]->ends_in_relu,
+                       pass);
   }
   if (!forked) return;
   joined_.record(filters_);

@@ -20,29 +20,24 @@ class Network {
   // Buffers for up to `max_batch` samples. The backend and the model outlive the network.
   Network(Backend& backend, const Model& model, int max_batch, Mode mode, uint64_t seed);
 
-  // [max_batch,pixels], filled by the caller before forward().
-  float* input() const { return input_.data(); }
-
-  // Logits [n,classes] of the first n rows of input().
-  const float* forward(const Pass& pass);
+  // Logits [n,classes] of x [n,pixels].
+  const float* forward(const float* x, const Pass& pass);
 
   // [n,classes], filled by the caller before backward().
   float* dlogits() const { return gradient_.back().data(); }
 
-  // Gradients of all parameters, from dlogits() and what the last forward() of the same n left. The
-  // parameters' gradients are computed on a stream of their own, beside those of the activations.
-  void backward(float* gradients, const Pass& pass);
+  // Gradients of all parameters, from dlogits() and what the last forward() of the same x and n
+  // left. The parameters' gradients are computed on a stream of their own, beside those of the
+  // activations, which the rest of the pass waits for.
+  void backward(float* gradients, const float* x, const Pass& pass);
 
  private:
-  const float* input_of(size_t op) const { return op == 0 ? input_.data() : output_[op - 1]; }
-
   std::vector<std::unique_ptr<LayerOp>> ops_;
   size_t first_with_parameters_ = 0;
-  DeviceBuffer<float> input_;
   std::vector<DeviceBuffer<float>> storage_;   // what output_ points into
   std::vector<float*> output_;                 // of each op; at inference two buffers by turns
   std::vector<DeviceBuffer<float>> gradient_;  // by the output of each op, when training
-  Stream filters_;
+  Stream filters_{Priority::kLow};
   Event forked_, joined_;
 };
 

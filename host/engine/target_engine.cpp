@@ -7,12 +7,13 @@
 #include <memory>
 
 #include "host/engine/backends/backends.h"
-#include "host/engine/batch_source.h"
 #include "host/engine/device/device.h"
 #include "host/engine/device/device_buffer.h"
 #include "host/engine/device/stream.h"
 #include "host/engine/evaluator.h"
 #include "host/engine/metric_sums.h"
+#include "host/engine/saved_states.h"
+#include "host/engine/training_set.h"
 #include "host/engine/training_state.h"
 #include "host/engine/training_step.h"
 #include "host/error.h"
@@ -27,6 +28,7 @@ class ProfilerRange {
  public:
   ProfilerRange(int64_t begin, int64_t end) : begin_(begin), end_(end) {}
 
+  bool is_wanted() const { return begin_ >= 0; }
   // Before step number `step`: switches the profiler on or off if that step wants it so.
   void before(int64_t step, const Stream& compute) {
     const bool wanted = step >= begin_ && step < end_;
@@ -46,51 +48,30 @@ class ProfilerRange {
   bool on_ = false;
 };
 
-// The metrics after each of the last chunks, read kChunks chunks later: progress lags instead of
-// stopping the device.
-class LaggingProgress {
- public:
-  // Puts a copy of `sums` (on the device), as they are after the chunk, into `compute`.
-  void take(int64_t chunk, const MetricSums* sums, cudaStream_t compute) {
-    const auto slot = size_t(chunk % kChunks);
-    CUDA_CHECK(
-        cudaMemcpyAsync(&sums_[slot], sums, sizeof(MetricSums), cudaMemcpyDeviceToHost, compute));
-    taken_[slot].record(compute);
-  }
-  // Waits for the chunk, one of the last kChunks that were taken.
-  Metrics wait_for(int64_t chunk) {
-    const NvtxRange range("wait");
-    const auto slot = size_t(chunk % kChunks);
-    taken_[slot].synchronize();
-    return to_metrics(sums_[slot]);
-  }
-
- private:
-  PinnedBuffer<MetricSums> sums_{kChunks};
-  Event taken_[kChunks];
-};
-
 class TargetEngine final : public Engine {
  public:
   TargetEngine(const Model& model, const EngineConfig& config)
       : model_(model),
         config_(config),
-        device_(device_info()),
+        device_(use_device()),
         backend_(make_backend(config.backend)),
         state_(model_, config.learning_rate, compute_),
+        saved_(model_.arena_size),
         profiler_(config.profile_begin, config.profile_end) {}
+
+  // What is queued uses the memory of the members.
+  ~TargetEngine() override { cudaStreamSynchronize(compute_); }
 
   const DeviceInfo& device() const override { return device_; }
   void initialize() override { state_.initialize(config_.seed, config_.learning_rate, compute_); }
   void load(const OptimizerState& state) override { state_.load(state, compute_); }
-  OptimizerState save() override { return state_.save(compute_); }
+  std::unique_ptr<SavedState> begin_save() override { return saved_.begin(state_, compute_); }
 
   void set_training_set(const Samples& samples) override {
     const int pixels = int(model_.input.size());
     samples_ = samples.count;
-    source_ = config_.resident ? make_resident_batches(samples, pixels, compute_)
-                               : make_streamed_batches(samples, config_.batch_size, pixels);
-    if (step_) step_->set_source(source_->rows());
+    set_ = std::make_unique<TrainingSet>(samples, pixels, config_.resident, compute_);
+    if (step_) step_->set_rows(set_->rows());
   }
   void set_validation_set(const Samples& samples) override {
     evaluator().set_samples(samples, compute_);
@@ -106,16 +87,19 @@ class TargetEngine final : public Engine {
   }
 
  private:
+  // The sums after a round, one of the last kReports: progress lags instead of stopping the device.
+  Metrics report(int64_t round);
+
   // Made when first used: predicting needs no training buffers, and the reverse.
   TrainingStep& step() {
     if (!step_) {
-      step_ = std::make_unique<TrainingStep>(*backend_, model_, config_, state_, compute_);
-      step_->set_source(source_->rows());
+      step_ = std::make_unique<TrainingStep>(*backend_, model_, config_, state_);
+      step_->set_rows(set_->rows());
     }
     return *step_;
   }
   Evaluator& evaluator() {
-    if (!evaluator_) evaluator_ = std::make_unique<Evaluator>(*backend_, model_);
+    if (!evaluator_) evaluator_ = std::make_unique<Evaluator>(*backend_, model_, config_.eager);
     return *evaluator_;
   }
 
@@ -125,10 +109,12 @@ class TargetEngine final : public Engine {
   const std::unique_ptr<Backend> backend_;
   Stream compute_;
   TrainingState state_;
+  SavedStates saved_;
   int64_t samples_ = 0;  // of the training set
-  std::unique_ptr<BatchSource> source_;
+  std::unique_ptr<TrainingSet> set_;
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<Evaluator> evaluator_;
+  Event round_done_[kReports];  // of round r at r % kReports
   int64_t steps_run_ = 0;
   ProfilerRange profiler_;
 };
@@ -139,30 +125,27 @@ Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_
     throw Error(ExitCode::kInternal, "the epoch's order does not cover the training set");
   const NvtxRange epoch("epoch");
   TrainingStep& step = this->step();
-  step.prepare(compute_);
+  set_->set_order(order);
   state_.begin_epoch(samples_, first_batch, sums, compute_);
-  source_->begin_epoch(order, compute_);
+  step.begin_epoch(first_batch, compute_);
 
   const int64_t batches = (samples_ + config_.batch_size - 1) / config_.batch_size;
-  const int64_t first_chunk = first_batch / kChunkBatches;
-  const int64_t chunks = (batches + kChunkBatches - 1) / kChunkBatches;
-  LaggingProgress lagging;
+  const int64_t first_round = first_batch / kRoundBatches;
   bool stop = false;
-  for (int64_t chunk = first_chunk; chunk < chunks; ++chunk) {
-    if (chunk - first_chunk >= kChunks) {
-      const Metrics so_far = lagging.wait_for(chunk - kChunks);
-      stop = progress && !progress(so_far);
+  for (int64_t begin = first_batch; begin < batches;) {
+    const int64_t round = begin / kRoundBatches;
+    if (round - first_round >= kReports) {
+      stop = progress && !progress(report(round - kReports));
       if (stop) break;
     }
-    const int64_t begin = std::max(first_batch, chunk * kChunkBatches);
-    const int64_t end = std::min(batches, (chunk + 1) * kChunkBatches);
-    source_->provide(begin, end, compute_);
-    for (int64_t batch = begin; batch < end; ++batch) {
-      profiler_.before(steps_run_++, compute_);
-      step.run(compute_);
+    const int64_t end = std::min(batches, (round + 1) * kRoundBatches);
+    const int64_t at_once = profiler_.is_wanted() ? 1 : end - begin;
+    for (; begin < end; begin += at_once) {
+      profiler_.before(steps_run_, compute_);
+      step.run(begin, begin + at_once, steps_run_, compute_);
+      steps_run_ += at_once;
     }
-    source_->release(begin, compute_);
-    lagging.take(chunk, state_.metrics.device(), compute_);
+    round_done_[round % kReports].record(compute_);
   }
   state_.metrics.download(compute_);
   {
@@ -173,6 +156,12 @@ Metrics TargetEngine::train_epoch(std::span<const int32_t> order, int64_t first_
   const Metrics result = to_metrics(state_.metrics.host());
   if (progress && !stop) progress(result);
   return result;
+}
+
+Metrics TargetEngine::report(int64_t round) {
+  const NvtxRange range("wait");
+  round_done_[round % kReports].synchronize();
+  return to_metrics(state_.reports[size_t(round % kReports)]);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "host/engine/training_state.h"
 
-#include <utility>
-
 #include "host/engine/metric_sums.h"
 #include "host/error.h"
 #include "kernels/kernels.h"
@@ -22,6 +20,7 @@ TrainingState::TrainingState(const Model& model, float learning_rate, cudaStream
       gradients(model.arena_size),
       m(model.arena_size),
       v(model.arena_size),
+      reports(kReports),
       model_(model) {
   // The gaps between tensors stay zero through every update.
   for (const auto* arena : {&weights, &gradients, &m, &v}) clear(*arena, stream);
@@ -68,20 +67,6 @@ void TrainingState::load(const OptimizerState& state, cudaStream_t stream) {
   set_step(state.iteration, state.learning_rate, stream);
 }
 
-OptimizerState TrainingState::save(cudaStream_t stream) {
-  OptimizerState state;
-  for (auto [to, from] : {std::pair{&state.weights, &weights}, {&state.m, &m}, {&state.v, &v}}) {
-    to->resize(model_.arena_size);
-    CUDA_CHECK(
-        cudaMemcpyAsync(to->data(), from->data(), from->bytes(), cudaMemcpyDeviceToHost, stream));
-  }
-  step.download(stream);
-  CUDA_CHECK(cudaStreamSynchronize(stream));
-  state.iteration = step.host().iteration;
-  state.learning_rate = step.host().learning_rate;
-  return state;
-}
-
 void TrainingState::begin_epoch(int64_t samples, int64_t first, const Metrics& sums,
                                 cudaStream_t stream) {
   step.download(stream);
@@ -91,6 +76,7 @@ void TrainingState::begin_epoch(int64_t samples, int64_t first, const Metrics& s
   step.upload(stream);
   metrics.host() = to_sums(sums);
   metrics.host().batches = first;
+  metrics.host().reports = reports.data();
   metrics.upload(stream);
 }
 

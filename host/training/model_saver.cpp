@@ -25,8 +25,7 @@ void set_least_stack_of_threads(size_t bytes) {
 
 }  // namespace
 
-ModelSaver::ModelSaver(std::filesystem::path path, const Model& model,
-                       std::function<void()> before_write)
+ModelSaver::ModelSaver(std::filesystem::path path, const Model& model, BeforeWrite before_write)
     : path_(std::move(path)), model_(model), before_write_(std::move(before_write)) {
   set_least_stack_of_threads(size_t{2} << 20);
   try {
@@ -47,11 +46,11 @@ ModelSaver::~ModelSaver() {
   thread_.join();
 }
 
-void ModelSaver::submit(std::vector<float> weights, RunState state) {
+void ModelSaver::submit(std::unique_ptr<SavedState> saved, RunState state) {
   {
     std::lock_guard lock(mutex_);
     rethrow();
-    waiting_ = Snapshot{std::move(weights), std::move(state)};
+    waiting_ = Snapshot{std::move(saved), std::move(state)};
   }
   changed_.notify_all();
 }
@@ -66,20 +65,33 @@ void ModelSaver::rethrow() {
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
+void ModelSaver::write(Snapshot snapshot) {
+  const NvtxRange range("save");
+  snapshot.saved->get(buffer_);
+  snapshot.saved.reset();  // its memory serves the next one
+  RunState& state = snapshot.state;
+  state.iteration = buffer_.iteration;
+  state.learning_rate = buffer_.learning_rate;
+  std::swap(state.m, buffer_.m);
+  std::swap(state.v, buffer_.v);
+  before_write_(buffer_.weights, state);
+  write_model_file(path_, model_, buffer_.weights, &state);
+  std::swap(state.m, buffer_.m);
+  std::swap(state.v, buffer_.v);
+}
+
 void ModelSaver::serve() {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return quit_ || waiting_; });
     if (!waiting_) return;
-    const Snapshot snapshot = std::move(*waiting_);
+    Snapshot snapshot = std::move(*waiting_);
     waiting_.reset();
     writing_ = true;
     lock.unlock();
     std::exception_ptr error;
     try {
-      const NvtxRange range("save");
-      before_write_();
-      write_model_file(path_, model_, snapshot.weights, &snapshot.state);
+      write(std::move(snapshot));
     } catch (...) {
       error = std::current_exception();
     }

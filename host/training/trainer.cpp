@@ -39,8 +39,11 @@ class Run {
         files_(files),
         observer_(observer),
         batches_((start.train_samples + start.batch_size - 1) / start.batch_size),
-        // The log first: --resume could not use a model that counts rows which are not on disk.
-        saver_(files.model, model, [this] { log_->sync(); }) {
+        orders_(start.train_samples, start.seed, start.shuffle),
+        saver_(files.model, model,
+               [this](const std::vector<float>& weights, const RunState& state) {
+                 before_write(weights, state);
+               }) {
     outcome_.state = std::move(start);
     // The rows of a resumed run are checked at once, not after an epoch of work.
     if (state().log_bytes > 0) log_.emplace(files_.log, state().log_bytes);
@@ -50,7 +53,7 @@ class Run {
     while (state().epoch < epochs && !observer_.stop_requested())
       if (!epoch()) break;
     outcome_.finished = state().epoch >= epochs;
-    if (outcome_.finished && !outcome_.last) save(finite_weights(0));  // --epochs 0
+    if (outcome_.finished && !outcome_.last) save();  // --epochs 0
     saver_.finish();
     return std::move(outcome_);
   }
@@ -61,8 +64,7 @@ class Run {
   // False if the epoch was stopped before its end.
   bool epoch() {
     observer_.epoch_begin(state().epoch + 1, batches_, state().batch);
-    const std::vector<int32_t> order =
-        epoch_order(state().train_samples, state().seed, state().epoch, state().shuffle);
+    const std::vector<int32_t>& order = orders_.get(state().epoch);
     const int64_t first_batch = state().batch;
 
     Stopwatch watch;
@@ -75,13 +77,14 @@ class Run {
     report.train_seconds = watch.seconds();
     outcome_.train_seconds += report.train_seconds;
     outcome_.steps += train.batches - first_batch;
+    state().iteration += train.batches - first_batch;
     if (train.first_nonfinite != 0) fail_not_finite("the loss", train.first_nonfinite);
     if (!std::isfinite(train.loss())) fail_not_finite("the loss", train.batches);
 
     if (train.batches < batches_) {
       state().batch = train.batches;
       state().sums = train;
-      if (train.batches > first_batch) save(finite_weights(train.batches));
+      if (train.batches > first_batch) save();
       return false;
     }
 
@@ -89,7 +92,6 @@ class Run {
     report.seconds = watch.seconds();
     if (!std::isfinite(validation.loss())) fail_not_finite("the validation loss", batches_);
 
-    OptimizerState saved = finite_weights(batches_);
     ++state().epoch;
     state().batch = 0;
     state().sums = {};
@@ -100,7 +102,7 @@ class Run {
                      .val_loss = as_float32(validation.loss()),
                      .val_accuracy = as_float32(validation.accuracy())};
     log().append(report.result);
-    save(std::move(saved));
+    save();
     outcome_.last = report;
     observer_.epoch_end(report);
     return true;
@@ -111,44 +113,53 @@ class Run {
     return *log_;
   }
 
-  // The weights after `batch` batches of the current epoch.
-  OptimizerState finite_weights(int64_t batch) {
-    OptimizerState saved = engine_.save();
-    const auto finite = [](float x) { return std::isfinite(x); };
-    if (!std::all_of(saved.weights.begin(), saved.weights.end(), finite))
-      fail_not_finite("a weight", batch);
-    return saved;
-  }
-
-  void save(OptimizerState saved) {
-    state().iteration = saved.iteration;
+  void save() {
     state().log_bytes = log().bytes();
-    RunState snapshot = state();
-    snapshot.m = std::move(saved.m);
-    snapshot.v = std::move(saved.v);
-    saver_.submit(std::move(saved.weights), std::move(snapshot));
+    saver_.submit(engine_.begin_save(), state());
     if (!outcome_.saved) saver_.finish();  // what cannot be written shows at once
     outcome_.saved = true;
+  }
+
+  // On the saver's thread.
+  void before_write(const std::vector<float>& weights, const RunState& state) {
+    const auto finite = [](float x) { return std::isfinite(x); };
+    if (!std::all_of(weights.begin(), weights.end(), finite)) {
+      const bool in_epoch = state.batch > 0 || state.epoch == 0;
+      throw not_finite("a weight", state.epoch + (in_epoch ? 1 : 0),
+                       in_epoch ? state.batch : batches_, written_);
+    }
+    // The log first: --resume could not use a model that counts rows which are not on disk.
+    log_->sync();
+    written_ = state.epoch;
   }
 
   // `batch` of the current epoch, from 1.
   [[noreturn]] void fail_not_finite(const std::string& what, int64_t batch) {
     saver_.finish();
-    const std::string kept = outcome_.saved ? fmt::format("; {} keeps the model of epoch {}",
-                                                          files_.model.string(), state().epoch)
-                                            : "; nothing was saved by this run";
-    throw Error(ExitCode::kInternal,
-                fmt::format("{} became infinite or NaN in epoch {}, step {} of {}{}. Try a smaller "
-                            "--learning-rate.",
-                            what, state().epoch + 1, batch, batches_, kept));
+    throw not_finite(what, state().epoch + 1, batch,
+                     outcome_.saved ? std::optional(state().epoch) : std::nullopt);
+  }
+  // `kept`: the epochs of the model that the file keeps, if this run has written one.
+  Error not_finite(const std::string& what, int64_t epoch, int64_t batch,
+                   std::optional<int64_t> kept) const {
+    const std::string file =
+        kept ? fmt::format("; {} keeps the model of epoch {}", files_.model.string(), *kept)
+             : "; nothing was saved by this run";
+    return Error(
+        ExitCode::kInternal,
+        fmt::format("{} became infinite or NaN in epoch {}, step {} of {}{}. Try a smaller "
+                    "--learning-rate.",
+                    what, epoch, batch, batches_, file));
   }
 
   Engine& engine_;
   const TrainingFiles& files_;
   TrainingObserver& observer_;
   int64_t batches_;  // in an epoch
+  EpochOrders orders_;
   std::optional<TrainingLog> log_;
   TrainingOutcome outcome_;
+  std::optional<int64_t> written_;  // epochs of the last model written; the saver's thread's
   ModelSaver saver_;
 };
 

@@ -49,10 +49,10 @@ struct TrainingOutcome {
 // has reached: a fresh run and a resumed one differ in nothing else. After every epoch the log gets
 // its row and then the model file is replaced, so that the length of the log kept in the model file
 // says which rows belong to it. From the second on, the file is written while the next epoch runs
-// (model_saver.h): epochs faster than the disk leave out files in between, and an error of writing
-// ends the run an epoch later. A fresh run touches neither file before it has something to save.
-// Throws Error: kInternal when a loss or a weight is not finite (the bad weights are not saved);
-// kCannotCreate, kIoError, kBadInput from the files.
+// (model_saver.h): epochs faster than the disk leave out files in between, and an error of writing,
+// or a weight that is not finite, ends the run an epoch later. A fresh run touches neither file
+// before it has something to save. Throws Error: kInternal when a loss or a weight is not finite
+// (the bad weights are not saved); kCannotCreate, kIoError, kBadInput from the files.
 TrainingOutcome train(Engine& engine, const Model& model, RunState start,
                       const TrainingFiles& files, int64_t epochs, TrainingObserver& observer);
 

@@ -56,4 +56,11 @@ TEST_CASE("all orders are equally likely", "[permutation]") {
     CHECK(std::abs(count - share) <= 5 * std::sqrt(share * (1 - 1 / 24.0)));
 }
 
+TEST_CASE("orders made ahead are those of their epochs", "[epoch_order]") {
+  EpochOrders orders(500, 3, true);
+  for (const int64_t epoch : {4, 5, 6, 2, 3, 3}) {
+    CHECK(orders.get(epoch) == epoch_order(500, 3, epoch, true));
+  }
+}
+
 }  // namespace mnist

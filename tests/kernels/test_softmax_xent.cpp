@@ -109,13 +109,48 @@ TEST_CASE("softmax_xent counts the rows that the step has", "[softmax_xent]") {
   }
 }
 
+TEST_CASE("softmax_xent reports the metrics now and then", "[softmax_xent]") {
+  const Size size = {40, 10};
+  Random random;
+  const auto logits = random.reals(size_t(size.n) * size_t(size.classes), -8, 8);
+  const auto labels = random.bytes(size_t(size.n), 0, size.classes - 1);
+  // From three batches before a report to the last but one before the next.
+  for (const int report : {0, 1, kReports - 1, kReports, 5 * kReports + 2}) {
+    MetricSums before{};
+    before.batches = int64_t{report + 1} * kReportBatches - 3;
+    DeviceCase device;
+    std::vector<MetricSums> h_reports(kReports);
+    for (MetricSums& sums : h_reports) sums.batches = -1;
+    before.reports = device.in_out(h_reports);
+    MetricSums* metrics = device.in_out(std::vector<MetricSums>{before});
+    const float* d_logits = device.input(logits);
+    const uint8_t* d_labels = device.input(labels);
+    float* workspace = device.workspace(softmax_xent_workspace(size.n));
+    device.run(
+        [&](cudaStream_t stream) {
+          softmax_xent(nullptr, metrics, workspace, d_logits, d_labels, nullptr, size.n,
+                       size.classes, stream);
+        },
+        kReportBatches + 2);
+    const auto reports = device.result(before.reports);
+    for (int i = 0; i < kReports; ++i) {
+      const bool written = i == report % kReports;
+      REQUIRE(reports[size_t(i)].batches == (written ? before.batches + 3 : -1));
+      if (!written) continue;
+      REQUIRE(reports[size_t(i)].samples == 3 * size.n);
+      REQUIRE(reports[size_t(i)].ticket == 0);
+    }
+    REQUIRE(device.result(metrics).front().batches == before.batches + kReportBatches + 2);
+  }
+}
+
 TEST_CASE("softmax_xent adds to the metrics", "[softmax_xent]") {
   const Size size = {40, 10};
   Random random;
   const auto logits = random.reals(size_t(size.n) * size_t(size.classes), -8, 8);
   const auto labels = random.bytes(size_t(size.n), 0, size.classes - 1);
   auto want = reference::softmax_xent(widen(logits), labels, size.n, size.n, size.classes);
-  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0};
+  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0, nullptr};
   const MetricSums after = run(logits, labels, {}, size, true, before, 3).metrics;
   want.loss.value[0] = 3 * want.loss.value[0] + before.loss;
   want.loss.magnitude[0] *= 3;

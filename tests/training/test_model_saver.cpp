@@ -21,13 +21,34 @@ struct States {
   RunState state() { return random_state(model, random); }
 };
 
+// A state that is there at once.
+class Ready final : public SavedState {
+ public:
+  Ready(std::vector<float> weights, const RunState& run)
+      : state_{.weights = std::move(weights),
+               .m = run.m,
+               .v = run.v,
+               .iteration = run.iteration,
+               .learning_rate = run.learning_rate} {}
+  void get(OptimizerState& state) override { state = state_; }
+
+ private:
+  const OptimizerState state_;
+};
+
+void submit(ModelSaver& saver, std::vector<float> weights, const RunState& state) {
+  saver.submit(std::make_unique<Ready>(std::move(weights), state), state);
+}
+
+constexpr auto kNothing = [](const std::vector<float>&, const RunState&) {};
+
 TEST_CASE("the last state submitted is on disk after finish()", "[model_saver]") {
   const TemporaryDirectory dir;
   States states;
-  ModelSaver saver(dir / "m.h5", states.model, [] {});
+  ModelSaver saver(dir / "m.h5", states.model, kNothing);
   for (const int count : {1, 2, 20}) {
     std::vector<float> last;
-    for (int i = 0; i < count; ++i) saver.submit(last = states.weights(), states.state());
+    for (int i = 0; i < count; ++i) submit(saver, last = states.weights(), states.state());
     saver.finish();
     CHECK(same_bits(read_model_file(dir / "m.h5").weights, last));
   }
@@ -38,8 +59,8 @@ TEST_CASE("a saver that is destroyed writes what waits", "[model_saver]") {
   States states;
   std::vector<float> last;
   {
-    ModelSaver saver(dir / "m.h5", states.model, [] {});
-    for (int i = 0; i < 3; ++i) saver.submit(last = states.weights(), states.state());
+    ModelSaver saver(dir / "m.h5", states.model, kNothing);
+    for (int i = 0; i < 3; ++i) submit(saver, last = states.weights(), states.state());
   }
   CHECK(same_bits(read_model_file(dir / "m.h5").weights, last));
 }
@@ -47,19 +68,19 @@ TEST_CASE("a saver that is destroyed writes what waits", "[model_saver]") {
 TEST_CASE("the error of a write is thrown once, and later states are saved", "[model_saver]") {
   const TemporaryDirectory dir;
   States states;
-  ModelSaver saver(dir / "m.h5", states.model, [] {});
+  ModelSaver saver(dir / "m.h5", states.model, kNothing);
   const std::vector<float> first = states.weights(), second = states.weights();
-  saver.submit(first, states.state());
+  submit(saver, first, states.state());
   saver.finish();
 
   std::vector<float> unfit = first;
   unfit[0] = std::numeric_limits<float>::quiet_NaN();
-  saver.submit(unfit, states.state());
+  submit(saver, unfit, states.state());
   CHECK(code_of([&] { saver.finish(); }) == int(ExitCode::kInternal));
   CHECK_NOTHROW(saver.finish());
   CHECK(same_bits(read_model_file(dir / "m.h5").weights, first));
 
-  saver.submit(second, states.state());
+  submit(saver, second, states.state());
   saver.finish();
   CHECK(same_bits(read_model_file(dir / "m.h5").weights, second));
 }
@@ -69,14 +90,14 @@ TEST_CASE("what must come before a write does, or the write does not happen", "[
   States states;
   int calls = 0;
   bool too_late = false;
-  ModelSaver saver(dir / "m.h5", states.model, [&] {
+  ModelSaver saver(dir / "m.h5", states.model, [&](const std::vector<float>&, const RunState&) {
     too_late |= std::filesystem::exists(dir / "m.h5");
     if (++calls == 1) throw Error(ExitCode::kIoError, "the log cannot be written");
   });
-  saver.submit(states.weights(), states.state());
+  submit(saver, states.weights(), states.state());
   CHECK(code_of([&] { saver.finish(); }) == int(ExitCode::kIoError));
   CHECK_FALSE(std::filesystem::exists(dir / "m.h5"));
-  saver.submit(states.weights(), states.state());
+  submit(saver, states.weights(), states.state());
   saver.finish();
   CHECK(std::filesystem::exists(dir / "m.h5"));
   CHECK(calls == 2);

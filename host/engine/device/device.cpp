@@ -104,6 +104,12 @@ DeviceInfo device_info() {
   return describe(device);
 }
 
+DeviceInfo use_device() {
+  const DeviceInfo info = device_info();
+  CUDA_CHECK(cudaSetDevice(info.index));
+  return info;
+}
+
 std::vector<DeviceInfo> devices() {
   std::vector<DeviceInfo> list;
   int count = 0;

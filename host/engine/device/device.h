@@ -14,6 +14,10 @@ std::string unusable_reason();
 // Throws CudaError where unusable.
 DeviceInfo device_info();
 
+// The same, and selects that device by its number: CUDA does not choose anew for a library, nor
+// when another process takes or leaves a device.
+DeviceInfo use_device();
+
 // This target's part of the functions of the same names in engine.h.
 std::vector<DeviceInfo> devices();
 std::string select_device(int index);

@@ -16,6 +16,10 @@ class Mirrored {
     CUDA_CHECK(
         cudaMemcpyAsync(device_.data(), host_.data(), sizeof(T), cudaMemcpyHostToDevice, stream));
   }
+  // All bits of the one on the device become zero.
+  void clear(cudaStream_t stream) {
+    CUDA_CHECK(cudaMemsetAsync(device_.data(), 0, sizeof(T), stream));
+  }
   void download(cudaStream_t stream) {
     CUDA_CHECK(
         cudaMemcpyAsync(host_.data(), device_.data(), sizeof(T), cudaMemcpyDeviceToHost, stream));
