@@ -23,7 +23,9 @@ struct BenchRow {
 struct BenchTimes {
   double bytes = 0;  // that a launch must move: inputs once, outputs once; 0: not counted
   int launches = 0;  // in each repeat, one after the other
-  std::vector<double> seconds;  // per launch, of each repeat
+  // Per launch, of each repeat. Warm: every launch on the same buffers, which stay in the cache as
+  // far as they fit, as between the kernels of a step. Cold: on buffers that others have displaced.
+  std::vector<double> seconds, cold_seconds;  // cold: empty for a whole step or epoch
 };
 
 // What the device can do at most, from its clocks; 0: unknown.
@@ -63,5 +65,22 @@ BenchTimes time_step(Target target, BackendKind backend, int repeats, int thread
 // least one, at most `repeats`, no new one after ten seconds.
 BenchRow epoch_row(BackendKind backend = BackendKind::kNative);
 BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads);
+
+// What training costs the thread that launches it, of our own code and in calls of the CUDA
+// runtime: epochs of the default model as epoch_row() describes them, on the cpu target's runtime,
+// which counts kernels and copies and drops them.
+struct HostCosts {
+  // A step, and an epoch beside its steps: order, sums, validation, read-back of the state.
+  double seconds_per_step = 0, seconds_per_epoch = 0;
+  // What a thread of its own does once an epoch.
+  double order_seconds = 0, read_back_seconds = 0;
+  struct Calls {
+    std::string function;
+    double per_step = 0, per_epoch = 0;
+  };
+  std::vector<Calls> calls;
+  double nodes_per_step = 0, nodes_per_epoch = 0;  // of the graphs launched
+};
+HostCosts host_costs(int repeats);
 
 }  // namespace mnist

@@ -941,6 +941,8 @@ class Bench(Case):
             self.assertIn(name, names)
         for row in found["kernels"]:
             self.check(row, 3)
+            self.assertEqual(row["cache"], "warm")
+            self.assertLessEqual(row["cold_min_us"], row["cold_median_us"])
             self.assertIn("128x10", row["shape"])
             self.assertNotIn("floor_share", row, "the processor's peak is unknown")
         dense = found["kernels"][names.index(("dense_forward", "native"))]
@@ -962,10 +964,22 @@ class Bench(Case):
         self.assertIn(", 1 thread, 1 repeat each", lines[0])
         self.assertIn("peak is unknown", lines[1])
         head = lines.index("") + 1
-        self.assertRegex(lines[head], "^name +shape +backend +median us +min us +GFLOP/s +GB/s$")
+        self.assertRegex(lines[head], "^name +shape +backend +warm us +min us +cold us +GFLOP/s +GB/s$")
         rows = lines[head + 1:]
         self.assertEqual({row.split()[0] for row in rows}, {"softmax", "softmax_xent"})
         self.assertEqual({len(row) for row in rows}, {len(lines[head])})
+
+    def test_host(self):
+        found = json.loads(self.bench("--host", "--repeat", "5", "--json"))
+        for key in ("own_us_per_step", "own_ms_per_epoch", "order_ms", "read_back_ms"):
+            self.assertTrue(math.isfinite(found[key]) and found[key] > 0, found)
+        # A launch, an event's record and a wait for eight steps; the rest comes once an epoch.
+        self.assertLess(sum(calls["per_step"] for calls in found["calls"].values()), 0.5)
+        self.assertLess(sum(calls["per_epoch"] for calls in found["calls"].values()), 50)
+        self.assertFalse([name for name in found["calls"] if "Malloc" in name or "Free" in name])
+        self.assertLess(found["calls_us_per_step"], 1)
+        self.assertEqual(found["nodes_per_step"], 16)
+        self.assertIn("us a step", self.bench("--host", "--repeat", "1"))
 
     def test_no_gpu(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}

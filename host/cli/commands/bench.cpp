@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "host/cli/commands/bench_compare.h"
+#include "host/cli/commands/bench_host.h"
 #include "host/cli/commands/bench_result.h"
 #include "host/cli/commands/commands.h"
 #include "host/cli/parser.h"
@@ -21,6 +22,11 @@ Json statistics(const BenchResult& result) {
             {"backend", result.row.backend},
             {"median_us", result.median * 1e6},
             {"min_us", result.least * 1e6}};
+  if (result.cold_median > 0) {
+    json["cache"] = "warm";
+    json["cold_median_us"] = result.cold_median * 1e6;
+    json["cold_min_us"] = result.cold_least * 1e6;
+  }
   if (result.row.flops > 0) json["gflops"] = result.row.flops / result.median * 1e-9;
   if (result.times.bytes > 0) json["gb_per_s"] = result.times.bytes / result.median * 1e-9;
   json["repeats"] = result.times.seconds.size();
@@ -33,7 +39,7 @@ class Table {
  public:
   Table(const std::vector<BenchRow>& rows, const DevicePeak& peak) : labels_(rows), peak_(peak) {}
   std::string head() const {
-    return labels_.head() + "backend  median us     min us  GFLOP/s     GB/s" +
+    return labels_.head() + "backend    warm us     min us    cold us  GFLOP/s     GB/s" +
            (known(peak_) ? "  of floor\n" : "\n");
   }
   std::string line(const BenchResult& r) const {
@@ -42,8 +48,11 @@ class Table {
                         : fmt::format("{:>9}", "-");
     };
     std::string text =
-        labels_.of(r.row) + fmt::format("{:<7}{:11.1f}{:11.1f}{}{}", r.row.backend, r.median * 1e6,
-                                        r.least * 1e6, rate(r.row.flops), rate(r.times.bytes));
+        labels_.of(r.row) +
+        fmt::format("{:<7}{:11.1f}{:11.1f}{}{}{}", r.row.backend, r.median * 1e6, r.least * 1e6,
+                    r.cold_median > 0 ? fmt::format("{:11.1f}", r.cold_median * 1e6)
+                                      : fmt::format("{:>11}", "-"),
+                    rate(r.row.flops), rate(r.times.bytes));
     if (known(peak_) && r.times.bytes > 0)
       text += fmt::format("{:8.1f} %", 100 * floor_share(r, peak_));
     return text + "\n";
@@ -129,9 +138,13 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
   parser.add("--repeat", options.repeats, whole_number(1, 1'000'000), "Measurements per row");
   CLI::Option* naive = parser.add_flag("--naive,--plain", options.naive,
                                        "The naive kernels too, straight from the definition");
+  CLI::Option* host = parser.add_flag("--host", options.host,
+                                      "What training costs the host alone, device and all others "
+                                      "left out");
+  host->excludes(naive);
   CLI::Option* compare = parser.add_flag("--compare", options.compare,
                                          "Each operation, a step and an epoch beside cuDNN's");
-  compare->excludes(naive);
+  compare->excludes(naive)->excludes(host);
   parser.add_option("--plot", options.plot, "With --compare: draws the times as bars (SVG)")
       ->type_name("FILE")
       ->needs(compare);
@@ -140,6 +153,10 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
   add_json_flag(parser, options.json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
+  if (options.host) {
+    host_timings(options, results);
+    return ExitCode::kOk;
+  }
   const Target target = choose_target(device);
   if (options.compare) return compare_timings(target, options, results);
   time_kernels(target, options, results);

@@ -31,18 +31,34 @@ std::vector<BenchRow> rows_of(const std::vector<BenchJob>& jobs) {
   return rows;
 }
 
-BenchResult measured(const BenchRow& row, BenchTimes times) {
-  std::vector<double> sorted = times.seconds;
-  std::sort(sorted.begin(), sorted.end());
+namespace {
+
+// Of sorted numbers.
+double median_of(const std::vector<double>& sorted) {
   const size_t half = sorted.size() / 2;
-  const double median =
-      sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-  return {row, std::move(times), median, sorted.front()};
+  return sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+}  // namespace
+
+BenchResult measured(const BenchRow& row, BenchTimes times) {
+  BenchResult result{.row = row, .times = std::move(times)};
+  std::vector<double> sorted = result.times.seconds;
+  std::sort(sorted.begin(), sorted.end());
+  result.median = median_of(sorted);
+  result.least = sorted.front();
+  sorted = result.times.cold_seconds;
+  if (sorted.empty()) return result;
+  std::sort(sorted.begin(), sorted.end());
+  result.cold_median = median_of(sorted);
+  result.cold_least = sorted.front();
+  return result;
 }
 
 double floor_share(const BenchResult& result, const DevicePeak& peak) {
-  if (!known(peak) || !(result.times.bytes > 0)) return 0;
-  return std::max(result.row.flops / peak.flops, result.times.bytes / peak.bytes) / result.median;
+  if (!known(peak) || !(result.times.bytes > 0) || !(result.cold_median > 0)) return 0;
+  return std::max(result.row.flops / peak.flops, result.times.bytes / peak.bytes) /
+         result.cold_median;
 }
 
 std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int repeats) {
@@ -52,11 +68,14 @@ std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int 
   if (known(peak))
     text += fmt::format(
         "Peak from its clocks: {:.1f} TFLOP/s in FP32, {:.0f} GB/s. The floor of an operation is\n"
-        "the larger of its arithmetic and its bytes over those.\n",
+        "the larger of its arithmetic and its bytes over those; its share is that of the cold "
+        "time.\n",
         peak.flops * 1e-12, peak.bytes * 1e-9);
   else
     text += "Its peak is unknown, hence no share of the floor.\n";
-  return text + "\n";
+  return text +
+         "Warm: each launch on the same buffers. Cold: on buffers that others have displaced from "
+         "the cache.\n\n";
 }
 
 void RowProgress::begin(const BenchRow& row) {

@@ -15,6 +15,7 @@ struct BenchOptions {
   std::string filter;
   bool naive = false;
   bool compare = false;
+  bool host = false;
   std::string plot;  // an SVG file to write; empty: none
   int repeats = 30, threads = 0;
   bool json = false;
@@ -33,7 +34,8 @@ std::vector<BenchRow> rows_of(const std::vector<BenchJob>& jobs);
 struct BenchResult {
   BenchRow row;
   BenchTimes times;
-  double median = 0, least = 0;  // seconds
+  double median = 0, least = 0;            // seconds, warm
+  double cold_median = 0, cold_least = 0;  // 0: not measured
 };
 
 BenchResult measured(const BenchRow& row, BenchTimes times);
@@ -41,8 +43,8 @@ BenchResult measured(const BenchRow& row, BenchTimes times);
 inline bool known(const DevicePeak& peak) {
   return peak.flops > 0 && peak.bytes > 0;
 }
-// The least time that the device could need over the time it took; 0 where its peak, or what the
-// row moves, is unknown.
+// The least time that the device could need over the time it took cold; 0 where its peak, or what
+// the row moves, is unknown.
 double floor_share(const BenchResult& result, const DevicePeak& peak);
 
 // Device, number of measurements, and what the floor is.

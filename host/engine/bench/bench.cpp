@@ -7,6 +7,7 @@
 
 #include "host/data/epoch_order.h"
 #include "host/data/synthetic.h"
+#include "host/engine/bench/host_costs.h"
 #include "host/engine/target_api.h"
 
 namespace mnist {
@@ -120,13 +121,20 @@ BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threa
     return Seconds(Clock::now() - begin);
   };
   run(0, [](const Metrics&) { return false; });  // the first steps alone
-  BenchTimes times{.bytes = 0, .launches = 1, .seconds = {}};
+  BenchTimes times{.bytes = 0, .launches = 1, .seconds = {}, .cold_seconds = {}};
   Seconds total{0};
   do {
     total +=
         Seconds(times.seconds.emplace_back(run(int64_t(times.seconds.size()), nullptr).count()));
   } while (int(times.seconds.size()) < repeats && total < kMost);
   return times;
+}
+
+HostCosts host_costs(int repeats) {
+  const ImageSet training = repeated_digits(kEpochImages);
+  const ImageSet validation = repeated_digits(kValidationImages);
+  return cpu::host_costs(parse_arch(kDefaultArch), training.samples(), validation.samples(),
+                         kStepBatch, repeats);
 }
 
 }  // namespace mnist

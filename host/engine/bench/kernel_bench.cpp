@@ -1,5 +1,6 @@
 #include "host/engine/bench/kernel_bench.h"
 
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -40,7 +41,7 @@ class TimeStamp {
 class TargetBench final : public KernelBench {
  public:
   explicit TargetBench(std::vector<TableRow> table)
-      : device_(device_info()), peak_(device_peak()), table_(std::move(table)) {
+      : device_(use_device()), peak_(device_peak()), table_(std::move(table)) {
     for (const TableRow& entry : table_) rows_.push_back(entry.row);
   }
 
@@ -50,6 +51,12 @@ class TargetBench final : public KernelBench {
   BenchTimes time(size_t row, int repeats) override;
 
  private:
+  // A graph of `count` launches, those of `launches` by turns from number `first` on.
+  Graph capture(std::span<const Launch> launches, size_t first, int count);
+  double time_once(const Graph& graph);
+  // Of each repeat, over its `count` launches.
+  std::vector<double> seconds(std::span<const Launch> launches, int count, int repeats);
+
   const DeviceInfo device_;
   const DevicePeak peak_;
   const std::vector<TableRow> table_;
@@ -71,33 +78,40 @@ BenchTimes TargetBench::time(size_t row, int repeats) {
   CUDA_CHECK(cudaDeviceSynchronize());  // filling them does not wait for the device
   launches.front()(stream_);            // a library's first call must not be recorded
 
-  // Launches of a repeat form one graph, as in training: back to back, without the host.
-  BenchTimes times{.bytes = sets.front().bytes(), .launches = 1, .seconds = {}};
-  const auto capture = [&](size_t first) {
-    return Graph::capture(stream_, [&] {
-      for (int i = 0; i < times.launches; ++i)
-        launches[(first + size_t(i)) % launches.size()](stream_);
-    });
-  };
-  const auto once = [&](const Graph& graph) {
-    TimeStamp begin, end;
-    begin.record(stream_);
-    graph.launch(stream_);
-    end.record(stream_);
-    stream_.synchronize();
-    return end.seconds_since(begin);
-  };
+  BenchTimes times{.bytes = sets.front().bytes(), .launches = 1, .seconds = {}, .cold_seconds = {}};
+  const std::span all(launches);
   for (;; times.launches *= 2) {
-    const Graph graph = capture(0);
-    once(graph);
-    if (times.launches >= kMostLaunches || once(graph) >= kLeastSeconds) break;
+    const Graph graph = capture(all, 0, times.launches);
+    time_once(graph);
+    if (times.launches >= kMostLaunches || time_once(graph) >= kLeastSeconds) break;
   }
-  std::vector<Graph> graphs;
-  for (size_t first = 0; first < launches.size(); first += size_t(times.launches)) {
-    graphs.push_back(capture(first));
-    once(graphs.back());
-  }
+  times.seconds = seconds(all.first(1), times.launches, repeats);
+  times.cold_seconds = seconds(all, times.launches, repeats);
+  return times;
+}
 
+// Launches of a repeat form one graph, as in training: back to back, without the host.
+Graph TargetBench::capture(std::span<const Launch> launches, size_t first, int count) {
+  return Graph::capture(stream_, [&] {
+    for (int i = 0; i < count; ++i) launches[(first + size_t(i)) % launches.size()](stream_);
+  });
+}
+
+double TargetBench::time_once(const Graph& graph) {
+  TimeStamp begin, end;
+  begin.record(stream_);
+  graph.launch(stream_);
+  end.record(stream_);
+  stream_.synchronize();
+  return end.seconds_since(begin);
+}
+
+std::vector<double> TargetBench::seconds(std::span<const Launch> launches, int count, int repeats) {
+  std::vector<Graph> graphs;
+  for (size_t first = 0; first < launches.size(); first += size_t(count)) {
+    graphs.push_back(capture(launches, first, count));
+    time_once(graphs.back());
+  }
   // Queued all at once, so that a GPU never waits for the host.
   std::vector<TimeStamp> begin(static_cast<size_t>(repeats)), end(begin.size());
   for (size_t i = 0; i < begin.size(); ++i) {
@@ -106,9 +120,10 @@ BenchTimes TargetBench::time(size_t row, int repeats) {
     end[i].record(stream_);
   }
   stream_.synchronize();
+  std::vector<double> result;
   for (size_t i = 0; i < begin.size(); ++i)
-    times.seconds.push_back(end[i].seconds_since(begin[i]) / times.launches);
-  return times;
+    result.push_back(end[i].seconds_since(begin[i]) / count);
+  return result;
 }
 
 std::unique_ptr<KernelBench> make_kernel_bench(bool naive, int threads) {
