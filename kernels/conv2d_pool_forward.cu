@@ -1,26 +1,29 @@
 // A 3x3 convolution with stride 1 and the 2x2 max pooling after it in one pass:
 //   y[n,i,j,k] = the largest of conv(x)[n, 2i+a, 2j+b, k], a, b in {0,1}; argmax = 2a + b
 //
-//   the window's        the patch of x that they need, from row 2i-pad_h and column 2j-pad_w
-//   outputs (a,b)         . . . .
-//     (0,0) (0,1)         . . . .    tap (r,s) of output (a,b) multiplies patch[a+r][b+s]: row 1
-//     (1,0) (1,1)         . . . .    of the patch meets tap row 1 for a = 0, tap row 0 for a = 1
-//                         . . . .
-//
 // As a matrix product it is positions x output channels, and its sums never leave the registers:
-// lanes are output channels, and a warp sums the four outputs of kWindows = 3 windows. Filter
-// values are read as whole lines and serve 12 positions; input values are the same for all lanes
-// and serve up to three taps. Filter and input come out of the caches; nothing is shared between
+// lanes are output channels, and a warp sums the outputs of kWindows = 5 neighbouring windows, two
+// rows of ten. They need four rows of twelve pixels:
+//
+//   . . . . . . . . . . . .     row 0 meets tap row 0 of the outputs' row a = 0,
+//   . . . . . . . . . . . .     row 1 tap row 1 of a = 0 and tap row 0 of a = 1,
+//   . . . . . . . . . . . .     row 2 tap row 2 of a = 0 and tap row 1 of a = 1,
+//   . . . . . . . . . . . .     row 3 tap row 2 of a = 1
+//
+// so a pixel, which is the same for all lanes, serves up to six multiply-adds, and a filter value,
+// read as a whole line, ten. Filter and input come out of the caches; nothing is shared between
 // warps, there is no barrier, and bias, ReLU, maximum and argmax happen in registers.
 //
-// Default network, second convolution: x [128,12,12,32], w [3,3,32,64], y [128,5,5,64]: 3200
-// windows. Grid (534, 2), block 64 = 2 warps. Warp v of block (x, y) makes windows 6x + 3v to 6x +
-// 3v + 2, lane l channel 32y + l. In each of eight steps it takes four input channels: 48 vectors
-// of 16 bytes (3 patches of 16 pixels), each the same for all lanes, and 36 filter lines of 128
-// bytes (9 taps x 4 channels), for 432 multiply-adds.
+// Default network, second convolution: x [128,12,12,32], w [3,3,32,64], y [128,5,5,64]: 640 rows of
+// windows. Grid 640, block 64 = 2 warps. Warp v of block b makes row b % 5 of image b / 5, lane l
+// channel 32v + l. In each of eight steps it takes four input channels: 48 vectors of 16 bytes,
+// each the same for all lanes, and 36 filter lines of 128 bytes, for 720 multiply-adds.
+//
+// Order of a sum: input channels by fours; in these, filter rows, channels, filter columns.
 //
 // One-channel input goes to conv2d_direct.cuh.
 #include "kernels/common.cuh"
+#include "kernels/constant_shape.cuh"
 #include "kernels/conv2d_direct.cuh"
 #include "kernels/conv_sources.cuh"
 #include "kernels/kernels.h"
@@ -35,77 +38,78 @@ bool conv2d_pool_fits(const ConvShape& shape) {
          shape.p % 2 == 0 && shape.q % 2 == 0;
 }
 
-inline constexpr int kWindows = 3;           // of a warp: twelve sums a lane
+inline constexpr int kWindows = 5;           // of a warp: 20 sums a lane
 inline constexpr int kPoolForwardWarps = 2;  // small blocks spread evenly, and share nothing anyway
 inline constexpr int kPoolForwardThreads = kPoolForwardWarps * kWarpSize;
 
-// x [N,H,W,C], w [3,3,C,K], out.y and out.argmax [N,P/2,Q/2,K]; windows = N * P/2 * Q/2. kEven:
-// channels come in fours and no window reaches into padding. Then there is no branch between loads,
-// so that their latencies overlap; a bound on the registers leaves room for enough warps to hide
-// what remains of them.
-template <bool kEven>
-__global__ void __launch_bounds__(kPoolForwardThreads, kEven ? 5 : 1)
-    conv2d_pool_forward_kernel(DirectConvOutput out, const float* x, const float* w,
-                               Divisor windows_per_image, Divisor windows_per_row, int windows,
-                               ConvShape shape) {
+// x [N,H,W,C], w [3,3,C,K], out.y and out.argmax [N,P/2,Q/2,K]. With a constant shape there is no
+// branch between loads, so that their latencies overlap; and three warps fit on a scheduler.
+template <typename Shape>
+__global__ void __launch_bounds__(kPoolForwardThreads, kIsConstant<Shape> ? 6 : 1)
+    conv2d_pool_forward_kernel(DirectConvOutput out, const float* x, const float* w, Shape shape) {
+  constexpr bool kInside = kIsConstant<Shape>;
+  if constexpr (kInside) static_assert(Shape::c % 4 == 0 && Shape::q % (2 * kWindows) == 0);
   if (!warp_works()) return;
-  const int warp = threadIdx.x / kWarpSize;
-  const int first = (blockIdx.x * kPoolForwardWarps + warp) * kWindows;
-  const int k = blockIdx.y * kWarpSize, valid_k = shape.k - k;
-  if (first >= windows) return;
+  const int rows = shape.p / 2, cols = shape.q / 2;
+  const int across = ceil_div(cols, kWindows), groups = ceil_div(shape.k, kWarpSize);
+  int task = blockIdx.x * kPoolForwardWarps + threadIdx.x / kWarpSize;
+  const int k = task % groups * kWarpSize;
+  const int valid_k = shape.k % kWarpSize == 0 ? kWarpSize : shape.k - k;
+  task /= groups;
+  const int j = task % across * kWindows;  // the first window
+  task /= across;
+  const int i = task % rows, n = task / rows;
+  if (n >= shape.n) return;
 
-  int top[kWindows], left[kWindows];
-  const float* corner[kWindows];  // of each patch, channel 0
-  unrolled<kWindows>([&](auto g) INLINED {
-    const int window = min(first + g, windows - 1);  // after the last one: again, but not stored
-    const int n = windows_per_image.quotient(window);
-    const int index = window - n * windows_per_image.value;
-    const int i = windows_per_row.quotient(index), j = index - i * windows_per_row.value;
-    top[g] = 2 * i - shape.pad_h;
-    left[g] = 2 * j - shape.pad_w;
-    corner[g] = x + ((int64_t{n} * shape.h + top[g]) * shape.w + left[g]) * shape.c;
-  });
-
-  const bool aligned = kEven || shape.c % 4 == 0;
-  const int64_t tap = int64_t{shape.c} * shape.k;  // from a tap's filter values to the next one's
-  WarpFloat sum[kWindows][2][2] = {};
+  constexpr int kPatchCols = 2 * kWindows + 2;
+  const int top = 2 * i - shape.pad_h, left = 2 * j - shape.pad_w;
+  const float* corner = x + ((int64_t{n} * shape.h + top) * shape.w + left) * shape.c;
+  WarpFloat sum[2][2 * kWindows] = {};
   for (int c = 0; c < shape.c; c += 4) {
-    const float* from = w + int64_t{c} * shape.k + k;  // tap (0,0) of this channel; moves on
-    float input[kWindows][2][4][4];                    // [2 rows of the patch][column][channel]
     unrolled<4>([&](auto row) INLINED {
-      unrolled2<kWindows, 4>([&](auto g, auto col) INLINED {
-        const bool inside = kEven || (unsigned(top[g] + row) < unsigned(shape.h) &&
-                                      unsigned(left[g] + col) < unsigned(shape.w));
-        const float4 v = load4(corner[g] + (row * shape.w + col) * shape.c + c,
-                               inside ? shape.c - c : 0, aligned);
-        input[g][row % 2][col][0] = v.x;
-        input[g][row % 2][col][1] = v.y;
-        input[g][row % 2][col][2] = v.z;
-        input[g][row % 2][col][3] = v.w;
-      });
-      if constexpr (row > 0) {  // patch rows r and r + 1 are there: tap row r of a = 0 and a = 1
-        constexpr int r = row - 1;
-        unrolled<3>([&](auto s) INLINED {
-          unrolled<4>([&](auto channel) INLINED {
-            const WarpFloat filter =
-                warp_load(from + channel * shape.k, c + channel < shape.c ? valid_k : 0);
-            unrolled<kWindows>([&](auto g) INLINED {
-              unrolled2<2, 2>([&](auto a, auto b) INLINED {
-                sum[g][a][b] =
-                    warp_fma(input[g][(r + a) % 2][s + b][channel], filter, sum[g][a][b]);
-              });
-            });
-          });
-          from += tap;
+      [[maybe_unused]] float ahead[kPatchCols][4];  // four channels of this row of the patch
+      if constexpr (kLoadAhead || !kInside)
+        unrolled<kPatchCols>([&](auto col) INLINED {
+          const bool inside = kInside || (unsigned(top + row) < unsigned(shape.h) &&
+                                          unsigned(left + col) < unsigned(shape.w));
+          const float4 v = load4(corner + (row * shape.w + col) * shape.c + c,
+                                 inside ? shape.c - c : 0, kInside || shape.c % 4 == 0);
+          ahead[col][0] = v.x;
+          ahead[col][1] = v.y;
+          ahead[col][2] = v.z;
+          ahead[col][3] = v.w;
         });
-      }
+      unrolled<4>([&](auto channel) INLINED {
+        WarpFloat filter[2][3];  // tap row `row - a`, if there is one
+        unrolled2<2, 3>([&](auto a, auto s) INLINED {
+          constexpr int r = row - a;
+          if constexpr (r >= 0 && r < 3)
+            filter[a][s] = warp_load(w + (int64_t{r * 3 + s} * shape.c + c + channel) * shape.k + k,
+                                     kInside || c + channel < shape.c ? valid_k : 0);
+        });
+        unrolled<kPatchCols>([&](auto col) INLINED {
+          float pixel;
+          if constexpr (kLoadAhead || !kInside)
+            pixel = ahead[col][channel];
+          else
+            pixel = corner[(row * shape.w + col) * shape.c + c + channel];
+          unrolled2<2, 3>([&](auto a, auto s) INLINED {
+            constexpr int r = row - a, output = col - s;
+            if constexpr (r >= 0 && r < 3 && output >= 0 && output < 2 * kWindows)
+              sum[a][output] = warp_fma(pixel, filter[a][s], sum[a][output]);
+          });
+        });
+      });
     });
   }
 
   const WarpFloat bias = out.bias != nullptr ? warp_load(out.bias + k, valid_k) : WarpFloat{};
+  const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k;
   unrolled<kWindows>([&](auto g) INLINED {
-    if (first + g >= windows) return;
-    out.store_window(sum[g], bias, int64_t{first + g} * shape.k + k, valid_k);
+    if (j + g >= cols) return;
+    const WarpFloat window[2][2] = {{sum[0][2 * g], sum[0][2 * g + 1]},
+                                    {sum[1][2 * g], sum[1][2 * g + 1]}};
+    out.store_window(window, bias, at + g * shape.k, valid_k);
   });
 }
 
@@ -116,16 +120,16 @@ void conv2d_pool_forward(float* y, uint8_t* argmax, const float* x, const float*
   CHECK(y != nullptr && x != nullptr && w != nullptr);
   const DirectConvOutput out{y, argmax, bias, relu};
   if (conv2d_direct_fits(shape)) return conv2d_direct<true>(out, x, w, shape, stream);
-  const int per_image = shape.p / 2 * (shape.q / 2), windows = shape.n * per_image;
-  const bool padded =
-      shape.pad_h > 0 || shape.pad_w > 0 || shape.p + 2 > shape.h || shape.q + 2 > shape.w;
-  const dim3 grid(unsigned(ceil_div(windows, kPoolForwardWarps * kWindows)),
-                  unsigned(ceil_div(shape.k, kWarpSize)));
-  CHECK(grid.y <= 65535);
-  const auto kernel = padded || shape.c % 4 != 0 ? conv2d_pool_forward_kernel<false>
-                                                 : conv2d_pool_forward_kernel<true>;
-  launch(kernel, grid, dim3(kPoolForwardThreads), stream, out, x, w, Divisor(per_image),
-         Divisor(shape.q / 2), windows, shape);
+  const int64_t tasks = int64_t{shape.n} * (shape.p / 2) * ceil_div(shape.q / 2, kWindows) *
+                        ceil_div(shape.k, kWarpSize);
+  CHECK(tasks <= INT32_MAX - kPoolForwardWarps);
+  const dim3 grid{unsigned(ceil_div(int(tasks), kPoolForwardWarps))}, block{kPoolForwardThreads};
+  if (DefaultConv2::is(shape)) {
+    const auto kernel = conv2d_pool_forward_kernel<DefaultConv2>;
+    return launch(kernel, grid, block, stream, out, x, w, DefaultConv2{shape.n});
+  }
+  const auto kernel = conv2d_pool_forward_kernel<ConvShape>;
+  launch(kernel, grid, block, stream, out, x, w, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

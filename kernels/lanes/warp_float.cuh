@@ -32,6 +32,9 @@ struct WarpBool {
 // multiprocessor and hide each other's latencies.
 inline constexpr int kWarpSums = 12;
 
+// Whether what is the same in all lanes is best loaded some time before it is used.
+inline constexpr bool kLoadAhead = true;
+
 // Whether this thread runs the warp's code; the others go on to the next barrier.
 __device__ inline bool warp_works() {
   return true;

@@ -48,6 +48,9 @@ __forceinline__ int first_lane() {
 // Sums a lane should keep where a kernel can choose (tuning): more of them amortise the loads.
 inline constexpr int kWarpSums = 24;
 
+// Whether what is the same in all lanes is best loaded some time before it is used.
+inline constexpr bool kLoadAhead = false;
+
 inline bool warp_works() {
   return threadIdx.x % kVectorLanes == 0;
 }
