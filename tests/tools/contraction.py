@@ -60,7 +60,7 @@ class Case(unittest.TestCase):
   x[i + 2 * n] = 1.0f / b;
   const float product = a * b;
   x[i + 3 * n] = product + a;
-  x[i + 4 * n] = float(i / n + i % n);""", "-fmad=false"), 0)
+  x[i + 4 * n] = float(i / n + threadIdx.x % blockDim.x);""", "-fmad=false"), 0)
         for architecture in ARCHITECTURES:
             self.assertIn(f"sm_{architecture}: 1 kernels", text)
 

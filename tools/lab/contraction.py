@@ -36,7 +36,6 @@ OBJECTS = ROOT / "build/kernels/CMakeFiles/mnist_kernels_cuda.dir"
 
 FLOAT = r"\.(?:f16|f16x2|bf16|bf16x2|f32|f32x2|f64)\b"
 ROUNDED = re.compile(r"(?:add|sub|mul|fma|mad|div|sqrt|rcp)\b.*" + FLOAT)
-INTEGER_DIVISION = re.compile(r"(?:div|rem)\.[su]\d+$")
 INEXACT = re.compile(r"\.(?:approx|full|ftz|rm|rp|rz)\b|^(?:ex2|lg2|sin|cos|tanh|rsqrt)\b")
 FUSED = re.compile(r"(?:FFMA|DFMA|HFMA|BFMA)")
 TENSOR = re.compile(r"(?:HMMA|IMMA|DMMA|QMMA|OMMA|BMMA|HGMMA|IGMMA|QGMMA|UTC\w*MMA)\b")
@@ -94,9 +93,7 @@ def read_ptx(text, unit):
         if words[0].startswith("@") and len(words) > 1:
             words = words[1].split(None, 1)
         name, operands = words[0], re.findall(r"%[\w$]+", words[1]) if len(words) > 1 else []
-        if INTEGER_DIVISION.match(name):
-            unit.divided.add(place)
-        elif name.startswith("mov.") and len(operands) == 2:
+        if name.startswith("mov.") and len(operands) == 2:
             copies[operands[0]].add(operands[1])
         elif ROUNDED.match(name) or INEXACT.search(name) and re.search(FLOAT, name):
             if name.startswith(("cvt", "setp", "set.", "selp")):
@@ -137,6 +134,7 @@ def settle(unit, products, sums, copies):
 def check_machine_code(text, unit, count):
     """One cubin, as nvdisasm -gi -c prints it."""
     findings, frames, fresh, routine = [], [], True, False
+    rounded_up = set()  # registers that hold an integer, as the division of integers converts it
     for line in text.splitlines():
         label = re.match(r"\s*([.$\w]+):\s*$", line)
         source = re.match(r'\s*//## File "([^"]*)", line (\d+)', line)
@@ -154,6 +152,9 @@ def check_machine_code(text, unit, count):
         name, operands = code.groups()
         place = innermost(frames)
         divided = routine or place in unit.divided
+        to, _, value = operands.partition(", ")
+        integers = name.startswith("MUFU.RCP") and value in rounded_up
+        (rounded_up.add if re.match(r"U?I2F\S*\.RP", name) else rounded_up.discard)(to)
         if FUSED.match(name) and not CONSTANT.search(operands):
             count["fused"] += 1
             if not divided and place not in unit.fused:
@@ -162,11 +163,12 @@ def check_machine_code(text, unit, count):
             findings.append((place, f"{name}: sums in an order that nobody states"))
         elif name.startswith("MUFU"):
             count["approximate"] += 1
-            if not divided or not re.match(r"MUFU\.(RCP|RSQ|SQRT)", name):
+            if not integers and not (divided and re.match(r"MUFU\.(RCP|RSQ|SQRT)", name)):
                 findings.append((place, f"{name} {operands}"))
         elif not divided and re.match(r"[FDH](ADD|MUL)\w*\..*\bR[MPZ]\b", name):
             findings.append((place, f"{name} {operands}"))
-        if not divided and ".FTZ" in name:
+        # What F2I truncates to an integer is 0, whether a denormal was flushed or not.
+        if not divided and ".FTZ" in name and not re.match(r"F2I\S*\.TRUNC", name):
             findings.append((place, f"{name} {operands}"))
     return findings
 
