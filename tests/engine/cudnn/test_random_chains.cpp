@@ -32,10 +32,9 @@ std::string check_network(const test::Chain& chain) {
     Network training(*backend, model, n, Mode::kTraining, chain.seed);
     Network inference(*backend, model, n, Mode::kInference, chain.seed);
     const Stream stream;
-    const auto run = [&](Network& network, const std::vector<float>& input, const float* weights,
+    const auto run = [&](Network& network, const float* input, const float* weights,
                          const StepState* state, int rows) {
-      std::copy(input.begin(), input.end(), network.input());
-      const float* logits = network.forward({weights, state, rows, stream});
+      const float* logits = network.forward(input, {weights, state, rows, stream});
       stream.synchronize();
       return std::vector<float>(logits, logits + rows * classes);
     };
@@ -58,17 +57,18 @@ std::string check_network(const test::Chain& chain) {
       const DeviceBuffer<float> gradients = upload(std::vector<float>(model.arena_size));
       reference::Network expected(model, h_weights);
       const auto h_input = random_input(n);
+      const DeviceBuffer<float> input = upload(h_input);
       const Bounded& want = expected.forward(reference::exact(h_input), n,
                                              reference::DropoutState{chain.seed, state.iteration});
       note(name + ", logits",
-           reference::difference(run(training, h_input, weights.data(), &state, n), want,
+           reference::difference(run(training, input.data(), weights.data(), &state, n), want,
                                  {n, classes}));
       // The rows behind a short batch have no gradient.
       auto h_dlogits = random.reals(size_t(n) * size_t(classes));
       const int real = step == 0 ? n : chain.samples - chain.batch;
       std::fill(h_dlogits.begin() + real * classes, h_dlogits.end(), 0.0f);
       std::copy(h_dlogits.begin(), h_dlogits.end(), training.dlogits());
-      training.backward(gradients.data(), {weights.data(), &state, n, stream});
+      training.backward(gradients.data(), input.data(), {weights.data(), &state, n, stream});
       stream.synchronize();
       const Bounded g = expected.backward(reference::exact(h_dlogits));
       const std::vector<float> h_gradients = download(gradients);
@@ -79,11 +79,11 @@ std::string check_network(const test::Chain& chain) {
 
       const int rows = random.integer(1, n);
       const auto h_other = random_input(rows);
-      note("inference",
-           reference::difference(run(inference, h_other, weights.data(), nullptr, rows),
-                                 reference::Network(model, h_weights)
-                                     .forward(reference::exact(h_other), rows, std::nullopt),
-                                 {rows, classes}));
+      note("inference", reference::difference(
+                            run(inference, upload(h_other).data(), weights.data(), nullptr, rows),
+                            reference::Network(model, h_weights)
+                                .forward(reference::exact(h_other), rows, std::nullopt),
+                            {rows, classes}));
       for (size_t i = 0; i < h_weights.size(); ++i) h_weights[i] -= 0.01f * h_gradients[i];
     }
   }
