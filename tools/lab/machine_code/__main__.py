@@ -23,7 +23,7 @@ def time_step(options):
     if status != 0 or session.faults:
         print(*session.faults, f"record_step: exit status {status}", sep="\n", file=sys.stderr)
         return 1
-    if session.nodes is None:
+    if not session.nodes:
         print("record_step: the engine launched no graph", file=sys.stderr)
         return 1
     step = Step(session.nodes, model)

@@ -12,17 +12,25 @@ VARIATIONS = (
 
 
 def print_step(step, code):
-    print(f"{'kernel':34} {'blocks x threads':>16} {'/SM':>3} {'instr/warp':>10} {'issue us':>8} "
+    print(f"{'kernel':35} {'blocks x threads':>16} {'/SM':>3} {'instr/warp':>10} {'issue us':>8} "
           f"{'us':>6} {'us here':>7} {'load sect':>9} {'store sect':>10} {'conflicts':>9}")
-    for number, launched in enumerate(step.nodes):
-        if launched is None:
-            print(f"{number:2} a copy or a fill: not timed")
-            continue
+    for number, launched in one_of_each(step.nodes):
         print(row_of(step, number, launched), flush=True)
         for text, extra in launched.recorder.worst_conflicts():
             print(f"    bank conflicts: {extra} wavefronts too many at {text}")
         if launched.profile:
             print_profile(launched.profile, code.lines(launched.program.kernel.name))
+
+
+def one_of_each(nodes):
+    """(number, launch) of those of a step in the middle; copies and fills, which are not timed, are
+    left out."""
+    places = {}
+    for number, launched in enumerate(nodes):
+        if launched is not None:
+            places.setdefault(id(launched), []).append(number)
+    middle = sorted(numbers[len(numbers) // 2] for numbers in places.values())
+    return [(number, nodes[number]) for number in middle]
 
 
 def row_of(step, number, launched):
@@ -32,7 +40,7 @@ def row_of(step, number, launched):
     if number in step.path:
         other, us = step.beside[number]
         here, place = f"{us:.2f}", "" if other is None else f"beside {other}"
-    return (f"{number:2} {launched.name:31} {launch.blocks:>10} x {launch.threads:3} "
+    return (f"{number:3} {launched.name:31} {launch.blocks:>10} x {launch.threads:3} "
             f"{timing.resident_blocks(launched.program.kernel, launch):3} "
             f"{recorder.instructions / recorder.warps:10.0f} {issue:8.2f} "
             f"{step.alone[number]:6.2f} {here:>7} {recorder.load_sectors:9} "
@@ -59,9 +67,9 @@ def print_profile(profile, lines, count=15):
 
 
 def print_sum(step):
-    of = f" of {step.steps} steps" if step.steps > 1 else ""
-    print(f"longest path{of}: {' '.join(str(n) for n in step.path)}; bodies {step.bodies:.1f} us, "
-          f"{step.edges} edges of {EDGE_US} us")
+    print(f"a graph of {step.steps} steps; on its longest path, for each step: "
+          f"bodies {step.bodies / step.steps:.1f} us, {step.edges / step.steps:.1f} edges of "
+          f"{EDGE_US} us")
 
 
 def print_variations(step):

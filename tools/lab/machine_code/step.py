@@ -6,39 +6,35 @@ from .timed import EDGE_US, TimedSession
 
 
 class StepSession(TimedSession):
-    """Times each different launch of the first graph that runs. `nodes` of that graph: for each the
-    launch, or None, and the numbers of those that it follows."""
+    """Times what is launched. `nodes` of the largest graph that ran: for each the launch, or None,
+    and the numbers of those that it follows."""
 
     def __init__(self, code, model, profile=None):
         super().__init__(code, model, profile)
-        self.nodes = None
-        self._graphs, self._kernels = {}, None
-        self._eager = True  # whether what no graph launches is executed
-        self._known = {}
-
-    def _on_eager(self, yes, _):
-        self._eager = yes
+        self.nodes = []
+        self._graphs = {}        # number -> its nodes: what they do, and what they follow
+        self._running = None     # the graph that is running,
+        self._kernels = None     # the numbers of its nodes to come that launch kernels,
+        self._launched = {}      # and what the others have launched
 
     def _on_graph(self, number, message):
         self._graphs[number] = message["nodes"]
 
     def _on_begin(self, number, _):
-        if self.nodes is None:
-            graph = self._graphs[number]
-            self.nodes = [[None, after] for _, after in graph]
-            self._kernels = (i for i, (what, _) in enumerate(graph) if "kernel" in what)
+        self._running = self._graphs[number]
+        kernels = [i for i, (what, _) in enumerate(self._running) if "kernel" in what]
+        self._kernels, self._launched = iter(kernels), {}
 
     def _on_end(self, number, _):
-        self._kernels, self._eager = None, False
+        self._kernels = None
+        if len(self._running) > len(self.nodes):
+            self.nodes = [(self._launched.get(i), after)
+                          for i, (_, after) in enumerate(self._running)]
 
     def launch(self, kernel, launch):
+        timed = self.timed(kernel, launch)
         if self._kernels is not None:
-            key = (kernel.name, launch.grid, launch.block, launch.arguments)
-            if key not in self._known:
-                self._known[key] = self.timed(kernel, launch)
-            self.nodes[next(self._kernels)][0] = self._known[key]
-        elif self._eager:
-            super().launch(kernel, launch)
+            self._launched[next(self._kernels)] = timed
 
 
 class Step:
