@@ -116,9 +116,17 @@ __device__ inline void store4(T* p, Vector v, int valid, bool aligned) {
   if (valid > 3) p[3] = v.w;
 }
 
+__device__ inline float4 add4(float4 a, float4 b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
 // A NaN stays one, so that a diverged run shows up in the loss.
 __device__ inline float relu_of(float v) {
   return v < 0.0f ? 0.0f : v;
+}
+
+__device__ inline float4 relu_of(float4 v) {
+  return make_float4(relu_of(v.x), relu_of(v.y), relu_of(v.z), relu_of(v.w));
 }
 
 // The backward pass of the ReLU that made `gate`.

@@ -73,21 +73,20 @@ namespace {
 // How gemm_k = N*P*Q is divided.
 struct Slices {
   int count;
-  int length;  // of all but the last; a multiple of the tiles' BK
+  int length;  // of all but the last; a multiple of every tile's BK
 };
 
 constexpr int64_t kWantedBlocks = 256;
 constexpr int64_t kShortestSlice = 256;
 
-int64_t most_slices(int64_t gemm_k) {
-  return ceil_div(gemm_k, kShortestSlice);
-}
-
-template <typename Tile>
+// By the shape alone, whichever tiles a target then takes: a block is thought to make 64 x 64.
 Slices divide(int64_t gemm_m, int64_t gemm_n, int64_t gemm_k) {
-  const int64_t tiles = ceil_div<int64_t>(gemm_m, Tile::BM) * ceil_div<int64_t>(gemm_n, Tile::BN);
-  const int64_t wanted = min(ceil_div(kWantedBlocks, tiles), most_slices(gemm_k));
-  const int64_t length = ceil_div(ceil_div(gemm_k, wanted), int64_t{Tile::BK}) * Tile::BK;
+  constexpr int64_t kTile = 64, kStep = 64;  // whole steps of every tile
+  static_assert(kStep % WideTile::BK == 0 && kStep % NarrowTile::BK == 0 &&
+                kStep % SmallTile::BK == 0);
+  const int64_t tiles = ceil_div(gemm_m, kTile) * ceil_div(gemm_n, kTile);
+  const int64_t wanted = min(ceil_div(kWantedBlocks, tiles), ceil_div(gemm_k, kShortestSlice));
+  const int64_t length = ceil_div(ceil_div(gemm_k, wanted), kStep) * kStep;
   return {int(ceil_div(gemm_k, length)), int(length)};
 }
 
@@ -123,13 +122,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 
 size_t conv2d_backward_filter_workspace(const ConvShape& shape) {
   check_shape(shape);
-  const int64_t gemm_m = int64_t{shape.r} * shape.s * shape.c + 1;
-  const int64_t gemm_k = int64_t{shape.n} * shape.p * shape.q;
-  return dispatch_gemm_tile(gemm_m, shape.k, most_slices(gemm_k), [&](auto tile) {
-    const Slices slices = divide<decltype(tile)>(gemm_m, shape.k, gemm_k);
-    if (slices.count == 1) return size_t{0};
-    return size_t(slices.count) * (shape.filter_size() + shape.k);
-  });
+  const Slices slices = divide(int64_t{shape.r} * shape.s * shape.c + 1, shape.k,
+                               int64_t{shape.n} * shape.p * shape.q);
+  return slices.count == 1 ? 0 : size_t(slices.count) * (shape.filter_size() + shape.k);
 }
 
 void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const float* x,
@@ -140,26 +135,25 @@ void conv2d_backward_filter(float* dw, float* dbias, float* workspace, const flo
   CHECK(workspace != nullptr || conv2d_backward_filter_workspace(shape) == 0);
   const WindowSource windows(x, shape);
   const MatrixSource gradient(dy, windows.rows, shape.k);
-  // The same tiles and slices with and without bias, for the same dw.
-  const int64_t gemm_m = windows.cols + 1;
-  dispatch_gemm_tile(gemm_m, shape.k, most_slices(windows.rows), [&](auto tile) {
+  // The same slices with and without bias, for the same dw.
+  const Slices slices = divide(windows.cols + 1, shape.k, windows.rows);
+  const int rows = windows.cols + (dbias != nullptr ? 1 : 0);
+  const int64_t size = int64_t{rows} * shape.k;
+  const GemmOutput out =
+      slices.count == 1
+          ? GemmOutput{.data = dw, .rows = windows.cols, .cols = shape.k, .last_row = dbias}
+          : GemmOutput{.data = workspace, .rows = rows, .cols = shape.k};
+  dispatch_gemm_tile(rows, shape.k, slices.count, [&](auto tile) {
     using Tile = decltype(tile);
-    const Slices slices = divide<Tile>(gemm_m, shape.k, windows.rows);
-    const int rows = windows.cols + (dbias != nullptr ? 1 : 0);
-    const int64_t size = int64_t{rows} * shape.k;
-    const GemmOutput out =
-        slices.count == 1
-            ? GemmOutput{.data = dw, .rows = windows.cols, .cols = shape.k, .last_row = dbias}
-            : GemmOutput{.data = workspace, .rows = rows, .cols = shape.k};
     const auto run = [&](const auto& source) {
       launch_gemm<Tile>(conv2d_backward_filter_kernel<Tile, std::decay_t<decltype(source)>>, out,
                         slices.count, stream, size, slices.length, source, gradient);
     };
     dbias != nullptr ? run(WithOnes(windows)) : run(windows);
-    if (slices.count > 1)
-      sum_rows(FilterAndBias{dw, dbias, int(shape.filter_size())}, workspace, slices.count, size,
-               stream);
   });
+  if (slices.count > 1)
+    sum_rows(FilterAndBias{dw, dbias, int(shape.filter_size())}, workspace, slices.count, size,
+             stream);
 }
 
 // dw [R,S,C,K], dbias [K] or null, x [N,H,W,C], dy [N,P,Q,K]. One thread per value of dw, and one

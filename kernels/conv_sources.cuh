@@ -50,7 +50,6 @@ struct WindowSource {
     int offset;  // s*C + c
     int count;   // columns from here on
   };
-  __device__ static bool exists(const Row& row) { return row.h != INT32_MIN; }
   __device__ int index(const Col& col) const { return cols - col.count; }
 
   WindowSource(const float* input, const ConvShape& shape)
@@ -82,24 +81,26 @@ struct WindowSource {
     return {r * row_floats + offset, c < cols ? r : kOutside, offset, cols - c};
   }
 
+  template <bool kAligned>
   __device__ __forceinline__ float4 load4(const Row& row, const Col& col) const {
-    if (aligned) {
+    if constexpr (kAligned) {
       if (!inside(row, col)) return make_float4(0, 0, 0, 0);
       return *reinterpret_cast<const float4*>(x + (row.at + col.at));
-    }
-    float v[4];
-    Col next = col;
+    } else {
+      float v[4];
+      Col next = col;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      v[j] = j < col.count && inside(row, next) ? x[row.at + next.at] : 0.0f;
-      next.at += 1;
-      if (++next.offset == window_floats.value) {
-        next.offset = 0;
-        next.at += row_floats - window_floats.value;
-        next.r += 1;
+      for (int j = 0; j < 4; ++j) {
+        v[j] = j < col.count && inside(row, next) ? x[row.at + next.at] : 0.0f;
+        next.at += 1;
+        if (++next.offset == window_floats.value) {
+          next.offset = 0;
+          next.at += row_floats - window_floats.value;
+          next.r += 1;
+        }
       }
+      return make_float4(v[0], v[1], v[2], v[3]);
     }
-    return make_float4(v[0], v[1], v[2], v[3]);
   }
 
   __device__ bool inside(const Row& row, const Col& col) const {
@@ -164,18 +165,20 @@ struct OutputGradientSource {
             phase(r - p_index * stride_h.value, s_index - q_index * stride_w.value), c};
   }
 
+  template <bool kAligned>
   __device__ __forceinline__ float4 load4(const Row& row, const Col& first) const {
-    if (aligned) {
+    if constexpr (kAligned) {
       if (!inside(row, first)) return make_float4(0, 0, 0, 0);
       return *reinterpret_cast<const float4*>(dy + (row.at + first.at));
-    }
-    float v[4];
+    } else {
+      float v[4];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const Col next = col(first.index + j);
-      v[j] = inside(row, next) ? dy[row.at + next.at] : 0.0f;
+      for (int j = 0; j < 4; ++j) {
+        const Col next = col(first.index + j);
+        v[j] = inside(row, next) ? dy[row.at + next.at] : 0.0f;
+      }
+      return make_float4(v[0], v[1], v[2], v[3]);
     }
-    return make_float4(v[0], v[1], v[2], v[3]);
   }
 
   __device__ int phase(int remainder_h, int remainder_w) const {
@@ -214,17 +217,21 @@ struct FilterSource {
     return {int64_t{position} * c * k.value + (index - position * k.value), index};
   }
 
+  template <bool kAligned>
   __device__ __forceinline__ float4 load4(Row channel, const Col& first) const {
     if (channel < 0 || first.index >= cols) return make_float4(0, 0, 0, 0);
     const int64_t at = int64_t{channel} * k.value;
-    if (aligned) return *reinterpret_cast<const float4*>(w + at + first.at);
-    float v[4];
+    if constexpr (kAligned) {
+      return *reinterpret_cast<const float4*>(w + at + first.at);
+    } else {
+      float v[4];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const Col next = col(first.index + j);
-      v[j] = next.index < cols ? w[at + next.at] : 0.0f;
+      for (int j = 0; j < 4; ++j) {
+        const Col next = col(first.index + j);
+        v[j] = next.index < cols ? w[at + next.at] : 0.0f;
+      }
+      return make_float4(v[0], v[1], v[2], v[3]);
     }
-    return make_float4(v[0], v[1], v[2], v[3]);
   }
 
   const float* w;

@@ -9,8 +9,8 @@
 //
 // Default network, N = 128: 1600 -> 128 and 128 -> 10. Grid and tile of each product (gemm.cuh):
 //   forward     (8, 16) and (8, 2) blocks of dense_forward_split
-//   data        (2, 25) wide tiles, dx [128,1600];           (4, 4) small ones, dx [128,128]
-//   filter      (26, 2) wide tiles, dw and dbias [1601,128]; (5, 1) small ones, [129,10]
+//   data        (4, 50) small tiles, dx [128,1600];          (4, 4), dx [128,128]
+//   filter      (51, 4) small tiles, dw and dbias [1601,128]; (5, 1), [129,10]
 #include "kernels/gemm.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -24,6 +24,12 @@ void check_shape(const DenseShape& shape) {
   CHECK(shape.n < kLimit && shape.in < kLimit && shape.out < kLimit);
 }
 
+// Whether the result is so small that gemm.cuh would leave a GPU idle. It decides the order of the
+// sums, so it does not depend on the target.
+bool is_small(const DenseShape& shape) {
+  return int64_t{ceil_div(shape.n, 32)} * ceil_div(shape.out, 32) < 130;
+}
+
 }  // namespace
 
 // ---- forward -----------------------------------------------------------------------------------
@@ -34,9 +40,20 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   gemm<Tile, Along::kK, Along::kMn>(y, x, w, 0, w.rows);
 }
 
-// A block makes 16 x 8 outputs with 64 slices of 4 threads, which take turns on gemm_k, four
-// neighbours at a time, straight from global memory. Thread t sums rows 4 (t % 4) to 4 (t % 4) + 3
-// of the block's outputs, all 8 columns, in 32 registers, for slice t / 4:
+template <int kBlockRows, int kColumns, int kTM, int kSlicesOfThread>
+struct SplitTileOf {
+  static constexpr int kRows = kBlockRows, kCols = kColumns, TM = kTM;
+  static constexpr int kSlices = 64, kThreadSlices = kSlicesOfThread;
+  static constexpr int kSliceThreads = kRows / TM;
+  static constexpr int kThreads = kSlices / kThreadSlices * kSliceThreads;
+  static constexpr int kOutputs = kRows * kCols, kVectors = TM * kCols / 4;
+};
+
+// gemm_k is divided into 64 slices, which take turns on it, four neighbours at a time, straight
+// from global memory; the 64 sums of an output are then added in order. A block makes 16 x 8
+// outputs with 4 threads a slice (as the GPU runs it; SplitTile is in lanes/thread_tile.cuh).
+// Thread t sums rows 4 (t % 4) to 4 (t % 4) + 3 of the block's outputs, all 8 columns, in 32
+// registers, for slice t / 4:
 //
 //              gemm_k:  0-3      4-7             252-255    256-259
 //   rows  0- 3         thread 0 thread 4 ...   thread 252  thread 0 ...
@@ -44,73 +61,83 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 //   rows  8-11         thread 2 thread 6       thread 254  thread 2
 //   rows 12-15         thread 3 thread 7       thread 255  thread 3
 //
-// For one turn it reads 12 vectors (4 of x, 8 of w) and does 128 multiply-adds. The 64 sums of an
-// output meet in shared memory (33 KB) and are added in order by one of the first 128 threads.
+// For one turn it reads 12 vectors (4 of x, 8 of w) and does 128 multiply-adds. The sums meet in
+// shared memory (33 KB), where each of the first 128 threads adds those of one output.
 //
 // Default network, first layer (gemm_k = 1600): grid (8, 16), seven turns for slices 0 to 15, six
 // for the others. Second layer (gemm_k = 128): grid (8, 2), one turn for slices 0 to 31.
-struct SplitTile {
-  static constexpr int kRows = 16, kCols = 8, kSlices = 64;
-  static constexpr int kSliceThreads = kRows / 4, kThreads = kSlices * kSliceThreads;
-  static constexpr int kOutputs = kRows * kCols, kVectors = 4 * kCols / 4;
-};
-
+//
 // y [N,out], x [N,in], w [in,out], bias [out] or null. blockIdx is (16 rows, 8 columns) of y.
-__global__ void __launch_bounds__(SplitTile::kThreads, 1)
+__global__ void __launch_bounds__(SplitTile::kThreads, 2)
     dense_forward_split_kernel(float* y, MatrixSource x, MatrixSource w, const float* bias,
                                bool relu) {
   using Tile = SplitTile;
+  using Accumulators = ThreadTile<Tile::TM, Tile::kCols, 4>;
   // Four vectors more than threads: what one warp reads at a time lies in different banks.
   __shared__ float4 sums[Tile::kVectors][Tile::kThreads + 4];
-  const int slice = threadIdx.x / Tile::kSliceThreads;
-  const int row = blockIdx.x * Tile::kRows + threadIdx.x % Tile::kSliceThreads * 4;
+  const int row = blockIdx.x * Tile::kRows + threadIdx.x % Tile::kSliceThreads * Tile::TM;
   const int col = blockIdx.y * Tile::kCols;
+  const bool whole = x.aligned && w.aligned && col + Tile::kCols <= w.cols;
+  // A row beyond the last, whose sums are dropped, reads the last one instead.
+  MatrixSource::Row rows[Tile::TM];
+  for (int i = 0; i < Tile::TM; ++i) rows[i] = x.row(min(row + i, x.rows - 1));
 
-  ThreadTile<4, Tile::kCols, 4> acc;
-  MatrixSource::Row rows[4];
-  for (int i = 0; i < 4; ++i) rows[i] = x.row(row + i);
-  const bool whole = w.aligned && col + Tile::kCols <= w.cols;
+  const auto add_slice = [&](Accumulators& acc, int slice) INLINED {
+    if (whole) {
+      // Nothing is tested here, so that the loads of two turns are under way at a time.
 #pragma unroll 2
-  for (int k = slice * 4; k < w.rows; k += Tile::kSlices * 4) {
-    float4 a[4];
+      for (int k = slice * 4; k < w.rows; k += Tile::kSlices * 4) {
+        const float* a[Tile::TM];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) a[i] = x.load4(rows[i], k);
-    const float a_columns[4][4] = {{a[0].x, a[1].x, a[2].x, a[3].x},
-                                   {a[0].y, a[1].y, a[2].y, a[3].y},
-                                   {a[0].z, a[1].z, a[2].z, a[3].z},
-                                   {a[0].w, a[1].w, a[2].w, a[3].w}};
-    if (whole && k + 4 <= w.rows) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const void* b_row = __builtin_assume_aligned(w.row(k + i) + col, sizeof(float4));
-        acc.add_product(a_columns[i], static_cast<const float*>(b_row));
+        for (int i = 0; i < Tile::TM; ++i) a[i] = rows[i] + k;
+        acc.add_four_products(a, w.data + uint64_t{unsigned(k)} * unsigned(w.cols) + col, w.cols);
       }
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float4 b0 = w.load4(w.row(k + i), col), b1 = w.load4(w.row(k + i), col + 4);
-        const float b_row[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};
-        acc.add_product(a_columns[i], b_row);
-      }
+      return;
     }
+    for (int k = slice * 4; k < w.rows; k += Tile::kSlices * 4) {
+      float4 a[Tile::TM], b[4][Tile::kCols / 4];
+      const float* a_rows[Tile::TM];
+#pragma unroll
+      for (int i = 0; i < Tile::TM; ++i) {
+        a[i] = x.aligned ? x.load4<true>(rows[i], k) : x.load4<false>(rows[i], k);
+        a_rows[i] = &a[i].x;
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int j = 0; j < Tile::kCols / 4; ++j)
+          b[i][j] = w.load4<false>(w.row(k + i), col + 4 * j);
+      }
+      acc.add_four_products(a_rows, &b[0][0].x, Tile::kCols);
+    }
+  };
+  const int first_slice = threadIdx.x / Tile::kSliceThreads * Tile::kThreadSlices;
+  Accumulators acc;
+  add_slice(acc, first_slice);
+  for (int i = 1; i < Tile::kThreadSlices; ++i) {
+    Accumulators next;
+    add_slice(next, first_slice + i);
+    acc.add(next);
   }
 
-#pragma unroll
-  for (int v = 0; v < Tile::kVectors; ++v) sums[v][threadIdx.x] = acc.at(v / 2, v % 2 * 4);
+  constexpr int kAcross = Tile::kCols / 4;
+  unrolled<Tile::kVectors>(
+      [&](auto v) INLINED { sums[v][threadIdx.x] = acc.at(v / kAcross, v % kAcross * 4); });
   __syncthreads();  // all slices wrote their sums, the first threads read them
-  if (threadIdx.x >= Tile::kOutputs) return;
-  // Threads 0 to 127 make one output each: component of vector v of thread `from` of all slices.
-  const int component = threadIdx.x % 4, from = threadIdx.x / 4 % Tile::kSliceThreads;
-  const int v = threadIdx.x / (4 * Tile::kSliceThreads);
-  const int out_row = blockIdx.x * Tile::kRows + from * 4 + v / 2;
-  const int out_col = col + v % 2 * 4 + component;
-  if (out_row >= x.rows || out_col >= w.cols) return;
-  float sum = 0;
+  // Component of vector v of thread `from` of all slices.
+  for (int output = threadIdx.x; output < Tile::kOutputs; output += Tile::kThreads) {
+    const int component = output % 4, from = output / 4 % Tile::kSliceThreads;
+    const int v = output / (4 * Tile::kSliceThreads);
+    const int out_row = blockIdx.x * Tile::kRows + from * Tile::TM + v / kAcross;
+    const int out_col = col + v % kAcross * 4 + component;
+    if (out_row >= x.rows || out_col >= w.cols) continue;
+    float sum = 0;
 #pragma unroll 8
-  for (int s = 0; s < Tile::kSlices; ++s)
-    sum += reinterpret_cast<const float*>(&sums[v][s * Tile::kSliceThreads + from])[component];
-  if (bias != nullptr) sum += bias[out_col];
-  y[int64_t{out_row} * w.cols + out_col] = relu ? relu_of(sum) : sum;
+    for (int s = 0; s < Tile::kThreads / Tile::kSliceThreads; ++s)
+      sum += reinterpret_cast<const float*>(&sums[v][s * Tile::kSliceThreads + from])[component];
+    if (bias != nullptr) sum += bias[out_col];
+    y[int64_t{out_row} * w.cols + out_col] = relu ? relu_of(sum) : sum;
+  }
 }
 
 void dense_forward(float* y, const float* x, const float* w, const float* bias, bool relu,
@@ -118,9 +145,7 @@ void dense_forward(float* y, const float* x, const float* w, const float* bias, 
   check_shape(shape);
   CHECK(y != nullptr && x != nullptr && w != nullptr);
   const MatrixSource input(x, shape.n, shape.in), filter(w, shape.in, shape.out);
-  const int64_t small_tiles =
-      int64_t{ceil_div(shape.n, SmallTile::BM)} * ceil_div(shape.out, SmallTile::BN);
-  if (small_tiles < kEnoughBlocks) {
+  if (is_small(shape)) {
     const dim3 grid(unsigned(ceil_div(shape.n, SplitTile::kRows)),
                     unsigned(ceil_div(shape.out, SplitTile::kCols)));
     launch(dense_forward_split_kernel, grid, dim3(SplitTile::kThreads), stream, y, input, filter,

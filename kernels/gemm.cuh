@@ -1,7 +1,7 @@
 // The one matrix product behind convolutions and dense layers:
 //   out[m,n] = epilogue(sum over k of a(m,k) * b(k,n)), float32, k ascending.
 //
-// A block makes a BM x BN tile of out, in steps of BK = 16 along gemm_k. While it multiplies one
+// A block makes a BM x BN tile of out, in steps of BK along gemm_k. While it multiplies one
 // step out of shared memory, each thread holds the next one in registers; there are two shared
 // buffers, so that a step needs one barrier. Wide tile, 64 x 64, two warps of 64 x 32:
 //
@@ -15,13 +15,13 @@
 //       |  |      |       |       |          rows 28-31   lane 28  29  30  31
 //       +--+      +-------+-------+          rows 32-35   lane  0   1   2   3, and so on
 //
-// For one k a thread reads TM + TN floats, by 16 bytes, and does TM * TN multiply-adds. Small tiles
-// divide gemm_k among groups of warps, the slices, whose sums are added in order at the end: more
-// loads under way where there are few blocks.
+// For one k a thread reads TM + TN floats, by 16 bytes, and does TM * TN multiply-adds. Every sum
+// is made by one thread, k ascending: which tile a result is divided into does not show in its
+// bits.
 //
-// Default network, dw of the first dense layer: [1601,128] (one row is the bias' gradient), gemm_k
-// = 128. Grid (26, 2), block 64; block (x, y) makes rows 64x to 64x + 63 and columns 64y to 64y +
-// 63 in eight steps, its warp 0 the left half, warp 1 the right.
+// Default network, dx of the first dense layer: [128,1600], gemm_k = 128. Grid (4, 50), block 64;
+// block (x, y) makes rows 32x to 32x + 31 and columns 32y to 32y + 31 in four steps of 32, its warp
+// 0 the left half, warp 1 the right, a lane 4 x 4 sums.
 //
 // The operands are sources: row-major matrices, stored or implicit (conv_sources.cuh).
 #pragma once
@@ -39,53 +39,47 @@
 namespace mnist::MNIST_TARGET {
 
 // A row-major matrix, stored or implicit, that is read four neighbours of a row at a time:
-// load4(row(r), col(c)) are its elements (r, c) to (r, c + 3), zeros outside of it; c is a multiple
-// of four. row() and col() do what can be done once for all elements of a row or column.
+// load4<aligned>(row(r), col(c)) are its elements (r, c) to (r, c + 3), zeros outside of it; c is a
+// multiple of four. row() and col() do what can be done once for all elements of a row or column,
+// and `aligned` (all four exist or none, as one vector) is asked once for many vectors.
 template <typename S>
 concept GemmSource = requires(const S& source, const typename S::Row& row,
                               const typename S::Col& col) {
   { source.row(0) } -> std::same_as<typename S::Row>;
   { source.col(0) } -> std::same_as<typename S::Col>;
-  { source.load4(row, col) } -> std::same_as<float4>;
+  { source.template load4<true>(row, col) } -> std::same_as<float4>;
+  { source.template load4<false>(row, col) } -> std::same_as<float4>;
+  { source.aligned } -> std::convertible_to<bool>;
 };
 
-// A source that can tell where it ends, as WithOnes needs.
+// A source that has yet to change the vectors it loaded: complete(col, v) is the vector to use.
 template <typename S>
-concept BoundedGemmSource = GemmSource<S> &&
-    requires(const S& source, const typename S::Row& row, const typename S::Col& col) {
-  { S::exists(row) } -> std::same_as<bool>;    // the row lies within the matrix
-  { source.index(col) } -> std::same_as<int>;  // the column's number
-  { source.cols } -> std::convertible_to<int>;
+concept LateGemmSource = GemmSource<S> &&
+    requires(const S& source, const typename S::Col& col, float4 v) {
+  { source.complete(col, v) } -> std::same_as<float4>;
 };
 
 // The direction of the product in which the columns of a source run: gemm_k, or gemm_m (gemm_n for
 // b).
 enum class Along { kK, kMn };
 
-template <int kBM, int kBN, int kTM, int kTN, int kSliceCount>
+// The tiles themselves are in lanes/thread_tile.cuh.
+template <int kBM, int kBN, int kBK, int kTM, int kTN, int kLanesAcross>
 struct GemmTile {
-  static constexpr int BM = kBM, BN = kBN, BK = 16, TM = kTM, TN = kTN;
-  static constexpr int kLanesM = 8, kLanesN = 4;
+  static constexpr int BM = kBM, BN = kBN, BK = kBK, TM = kTM, TN = kTN;
+  static constexpr int kLanesN = kLanesAcross, kLanesM = kWarpSize / kLanesN;
   static constexpr int kWarpM = kLanesM * TM, kWarpN = kLanesN * TN;
-  static constexpr int kSlices = kSliceCount;
-  static constexpr int kSliceThreads = (BM / kWarpM) * (BN / kWarpN) * kWarpSize;
-  static constexpr int kThreads = kSliceThreads * kSlices;
+  static constexpr int kThreads = (BM / kWarpM) * (BN / kWarpN) * kWarpSize;
   static constexpr int kPad = 4;  // skews the banks of transposing stores, keeps float4 alignment
   static_assert(kLanesM * kLanesN == kWarpSize, "a lane for each thread tile of a warp");
   static_assert(BM % kWarpM == 0 && BN % kWarpN == 0, "warp tiles divide the block tile evenly");
   static_assert(TM % 4 == 0 && TN % 4 == 0, "rows and columns are read as float4");
-  static_assert(kSlices * 2 * BK * (BM + BN + 2 * kPad) * sizeof(float) <= 48 * 1024,
+  static_assert(2 * BK * (BM + BN + 2 * kPad) * sizeof(float) <= 48 * 1024,
                 "static shared memory ends at 48 KB");
 };
 
-using WideTile = GemmTile<64, 64, 8, 8, 1>;     // 2 warps side by side, 17 KB
-using NarrowTile = GemmTile<128, 32, 8, 8, 1>;  // 2 warps, one above the other, 21 KB
-using SmallTile = GemmTile<32, 32, 4, 8, 4>;    // 4 slices of one warp, 36 KB
-
-inline constexpr int64_t kEnoughBlocks = 48;  // where fewer would leave a GPU's processors idle
-
 // Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side: a
-// small one where a larger one would leave most multiprocessors without a block.
+// small one where a larger one would leave most processors without a block.
 template <typename F>
 decltype(auto) dispatch_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
   const auto enough = [&](int64_t bm, int64_t bn) {
@@ -115,14 +109,15 @@ struct MatrixSource {
     CHECK(row_count <= INT32_MAX);
   }
 
-  __device__ Row row(int r) const { return r < rows ? data + size_t(r) * cols : nullptr; }
+  __device__ Row row(int r) const {
+    return r < rows ? data + uint64_t{unsigned(r)} * unsigned(cols) : nullptr;
+  }
   __device__ Col col(int c) const { return c; }
-  __device__ static bool exists(Row row) { return row != nullptr; }
-  __device__ static int index(Col col) { return col; }
+  __device__ int index(Col col) const { return col; }
 
+  template <bool kAligned>
   __device__ __forceinline__ float4 load4(Row row, Col col) const {
-    if (row == nullptr || col >= cols) return make_float4(0, 0, 0, 0);
-    return MNIST_TARGET::load4(row + col, cols - col, aligned);
+    return MNIST_TARGET::load4(row + col, row != nullptr ? cols - col : 0, kAligned);
   }
 
   const float* data;
@@ -130,32 +125,19 @@ struct MatrixSource {
   bool aligned;
 };
 
-// sum + bias, then ReLU, of four columns from `col` on.
-__device__ inline float4 epilogue(float4 v, const float* bias, bool relu, int col, int valid,
-                                  bool aligned) {
-  if (bias != nullptr) {
-    const float4 b = load4(bias + col, valid, aligned);
-    v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
-  }
-  if (relu) v = make_float4(relu_of(v.x), relu_of(v.y), relu_of(v.z), relu_of(v.w));
-  return v;
-}
-
 // Adds a last column of ones to a source whose columns lie along gemm_m: the product gets a last
-// row, the column sums of b.
-template <BoundedGemmSource Source>
+// row, the column sums of b. The column goes on beyond the source's last row, where it meets the
+// zeros of b. It is put in when a vector is used, not when it is loaded, which would wait for it.
+template <GemmSource Source>
 struct WithOnes : Source {
   explicit WithOnes(const Source& source) : Source(source) {}
 
-  __device__ __forceinline__ float4 load4(const typename Source::Row& row,
-                                          const typename Source::Col& col) const {
-    float4 v = Source::load4(row, col);
+  __device__ float4 complete(const typename Source::Col& col, float4 v) const {
     const int ones_at = Source::cols - Source::index(col);
-    const float one = Source::exists(row) ? 1.0f : 0.0f;
-    if (ones_at == 0) v.x = one;
-    if (ones_at == 1) v.y = one;
-    if (ones_at == 2) v.z = one;
-    if (ones_at == 3) v.w = one;
+    if (ones_at == 0) v.x = 1.0f;
+    if (ones_at == 1) v.y = 1.0f;
+    if (ones_at == 2) v.z = 1.0f;
+    if (ones_at == 3) v.w = 1.0f;
     return v;
   }
 };
@@ -173,23 +155,44 @@ struct GemmOutput {
 
   template <typename Accumulators>
   __device__ __forceinline__ void store(const Accumulators& acc, int row, int col) const {
-#pragma unroll
-    for (int i = 0; i < Accumulators::kRows; ++i) {
-#pragma unroll
-      for (int j = 0; j < Accumulators::kCols; j += 4)
-        store4(row + acc.row(i), col + j, acc.at(i, j));
-    }
+    cols % 4 == 0 ? store_vectors<true>(acc, row, col) : store_vectors<false>(acc, row, col);
   }
 
  private:
-  __device__ void store4(int row, int col, float4 v) const {
-    const bool aligned = cols % 4 == 0, last = last_row != nullptr && row == rows;
-    const int valid = row < rows || last ? cols - col : 0;
-    if (valid <= 0) return;
-    const size_t at = size_t(row) * cols + col;
-    v = epilogue(v, bias, relu, col, valid, aligned);
-    if (gate != nullptr) v = gated(v, load4(gate + at, valid, aligned));
-    MNIST_TARGET::store4(last ? last_row + col : data + at, v, valid, aligned);
+  // Everything is loaded before the first store, which a compiler would not load across.
+  template <bool kAligned, typename Accumulators>
+  __device__ __forceinline__ void store_vectors(const Accumulators& acc, int row, int col) const {
+    constexpr int kRows = Accumulators::kRows, kAcross = Accumulators::kCols / 4;
+    float4 biases[kAcross] = {}, gates[kRows][kAcross] = {};
+    if (bias != nullptr) {
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j)
+        biases[j] = load4(bias + col + j * 4, cols - col - j * 4, kAligned);
+    }
+    if (gate != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+        for (int j = 0; j < kAcross; ++j) {
+          const int r = row + acc.row(i), c = col + j * 4;
+          gates[i][j] = load4(gate + size_t(r) * cols + c, r < rows ? cols - c : 0, kAligned);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j) {
+        const int r = row + acc.row(i), c = col + j * 4;
+        const bool last = last_row != nullptr && r == rows;
+        float4 v = acc.at(i, j * 4);
+        if (bias != nullptr) v = add4(v, biases[j]);
+        if (relu) v = relu_of(v);
+        if (gate != nullptr) v = gated(v, gates[i][j]);
+        store4(last ? last_row + c : data + size_t(r) * cols + c, v,
+               r < rows || last ? cols - c : 0, kAligned);
+      }
+    }
   }
 };
 
@@ -212,9 +215,9 @@ struct GemmStage {
   // Patches side by side in the direction of the source's columns, and below each other.
   static constexpr int kAcross = (kAlong == Along::kK ? Tile::BK : kExtent) / 4;
   static constexpr int kDown = (kAlong == Along::kK ? kExtent : Tile::BK) / 4;
-  static constexpr int kStep = Tile::kSliceThreads / kAcross;
+  static constexpr int kStep = Tile::kThreads / kAcross;
   static constexpr int kPatches = ceil_div(kDown, kStep);
-  static_assert(Tile::kSliceThreads % kAcross == 0, "a pass brings whole rows of patches");
+  static_assert(Tile::kThreads % kAcross == 0, "a pass brings whole rows of patches");
   static_assert(kDown % kStep == 0 || kDown < kStep, "the last pass is complete, or the only one");
   using Fixed = std::conditional_t<kAlong == Along::kK, typename Source::Row, typename Source::Col>;
 
@@ -234,13 +237,11 @@ struct GemmStage {
   static constexpr __device__ int patch_col(int thread) {
     return kAlong == Along::kK ? thread % 2 + thread / 8 % (kAcross / 2) * 2 : thread % kAcross;
   }
-  static_assert(kAlong == Along::kMn || Tile::kSliceThreads % (4 * kAcross) == 0,
+  static_assert(kAlong == Along::kMn || Tile::kThreads % (4 * kAcross) == 0,
                 "patches are dealt out in groups of four rows");
 
   __device__ GemmStage(const Source& from, int begin)
-      : source(from),
-        row(patch_row(threadIdx.x % Tile::kSliceThreads) * 4),
-        col(patch_col(threadIdx.x % Tile::kSliceThreads) * 4) {
+      : source(from), row(patch_row(threadIdx.x) * 4), col(patch_col(threadIdx.x) * 4) {
     if constexpr (kAlong == Along::kK) {
 #pragma unroll
       for (int i = 0; i < kPatches * 4; ++i) fixed[i] = source.row(begin + row + row_step(i));
@@ -249,22 +250,21 @@ struct GemmStage {
     }
   }
 
-  // Columns or rows k and on of gemm_k; zeros from k_end on, for a slice that has run out of steps.
-  __device__ __forceinline__ void load(int k, int k_end) {
-    if (!takes_part()) return;
-    if (Tile::kSlices > 1 && k >= k_end) {
-#pragma unroll
-      for (int i = 0; i < kPatches * 4; ++i) held[i] = make_float4(0, 0, 0, 0);
-      return;
-    }
+  // Columns or rows k and on of gemm_k.
+  __device__ __forceinline__ void load(int k) {
+    if (takes_part()) source.aligned ? load_vectors<true>(k) : load_vectors<false>(k);
+  }
+  template <bool kAligned>
+  __device__ __forceinline__ void load_vectors(int k) {
     if constexpr (kAlong == Along::kK) {
       const typename Source::Col moving = source.col(k + col);
 #pragma unroll
-      for (int i = 0; i < kPatches * 4; ++i) held[i] = source.load4(fixed[i], moving);
+      for (int i = 0; i < kPatches * 4; ++i)
+        held[i] = source.template load4<kAligned>(fixed[i], moving);
     } else {
 #pragma unroll
       for (int i = 0; i < kPatches * 4; ++i)
-        held[i] = source.load4(source.row(k + row + row_step(i)), fixed[0]);
+        held[i] = source.template load4<kAligned>(source.row(k + row + row_step(i)), fixed[0]);
     }
   }
 
@@ -274,7 +274,9 @@ struct GemmStage {
     for (int i = 0; i < kPatches * 4; ++i) {
       const int at = row + row_step(i);
       if constexpr (kAlong == Along::kMn) {
-        *reinterpret_cast<float4*>(&shared[at][col]) = held[i];
+        float4 v = held[i];
+        if constexpr (LateGemmSource<Source>) v = source.complete(fixed[0], v);
+        *reinterpret_cast<float4*>(&shared[at][col]) = v;
       } else {
         shared[col][at] = held[i].x;
         shared[col + 1][at] = held[i].y;
@@ -291,65 +293,39 @@ template <typename Tile, Along kAlongA, Along kAlongB, typename Output, GemmSour
           GemmSource SourceB>
 __device__ __forceinline__ void gemm(const Output& out, const SourceA& a, const SourceB& b,
                                      int k_begin, int k_end) {
-  constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK, TM = Tile::TM, TN = Tile::TN;
-  constexpr int kSlices = Tile::kSlices, kStep = kSlices * BK;
-  __shared__ __align__(16) float As[2][kSlices][BK][BM + Tile::kPad];
-  __shared__ __align__(16) float Bs[2][kSlices][BK][BN + Tile::kPad];
+  constexpr int BM = Tile::BM, BN = Tile::BN, BK = Tile::BK;
+  __shared__ __align__(16) float As[2][BK][BM + Tile::kPad];
+  __shared__ __align__(16) float Bs[2][BK][BN + Tile::kPad];
 
   const int block_row = blockIdx.x * BM, block_col = blockIdx.y * BN;
-  const int slice = threadIdx.x / Tile::kSliceThreads;
-  const int slice_thread = threadIdx.x % Tile::kSliceThreads;
-  const int lane = slice_thread % kWarpSize, warp = slice_thread / kWarpSize;
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   constexpr int kWarpsN = BN / Tile::kWarpN;
   const int thread_row = warp / kWarpsN * Tile::kWarpM + lane / Tile::kLanesN * 4;
-  const int thread_col = warp % kWarpsN * Tile::kWarpN + lane % Tile::kLanesN * TN;
+  const int thread_col = warp % kWarpsN * Tile::kWarpN + lane % Tile::kLanesN * Tile::TN;
 
-  const int slice_begin = k_begin + slice * BK;
   GemmStage<Tile, BM, kAlongA, SourceA> stage_a(a, block_row);
   GemmStage<Tile, BN, kAlongB, SourceB> stage_b(b, block_col);
-  stage_a.load(slice_begin, k_end);
-  stage_b.load(slice_begin, k_end);
-  stage_a.store(As[0][slice]);
-  stage_b.store(Bs[0][slice]);
+  stage_a.load(k_begin);
+  stage_b.load(k_begin);
+  stage_a.store(As[0]);
+  stage_b.store(Bs[0]);
   __syncthreads();  // every thread wrote buffer 0, every thread reads it
 
-  ThreadTile<TM, TN, 4 * Tile::kLanesM> acc;
+  ThreadTile<Tile::TM, Tile::TN, 4 * Tile::kLanesM> acc;
   int buffer = 0;
-  for (int step = 0; step < k_end - k_begin; step += kStep, buffer ^= 1) {
-    const bool more = step + kStep < k_end - k_begin;
+  for (int k = k_begin; k < k_end; k += BK, buffer ^= 1) {
+    const bool more = k + BK < k_end;
     if (more) {
-      stage_a.load(slice_begin + step + kStep, k_end);
-      stage_b.load(slice_begin + step + kStep, k_end);
+      stage_a.load(k + BK);
+      stage_b.load(k + BK);
     }
-#pragma unroll
-    for (int k = 0; k < BK; ++k)
-      acc.add_product(&As[buffer][slice][k][thread_row], &Bs[buffer][slice][k][thread_col]);
+    acc.template add_products<BK, BM + Tile::kPad, BN + Tile::kPad>(&As[buffer][0][thread_row],
+                                                                    &Bs[buffer][0][thread_col]);
     if (more) {
-      stage_a.store(As[buffer ^ 1][slice]);
-      stage_b.store(Bs[buffer ^ 1][slice]);
+      stage_a.store(As[buffer ^ 1]);
+      stage_b.store(Bs[buffer ^ 1]);
     }
     __syncthreads();  // all have read this buffer and written the other: they swap roles
-  }
-
-  if constexpr (kSlices > 1) {
-    // The operands are no longer needed: the sums of all slices but the first go where they were.
-    constexpr int kVectors = TM * TN / 4;
-    static_assert((kSlices - 1) * kVectors * Tile::kSliceThreads * sizeof(float4) <= sizeof(As));
-    float4* sums = reinterpret_cast<float4*>(As);
-    const auto at = [&](int from, int vector) {
-      return ((from - 1) * kVectors + vector) * Tile::kSliceThreads + slice_thread;
-    };
-    if (slice > 0) {
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v)
-        sums[at(slice, v)] = acc.at(v / (TN / 4), v % (TN / 4) * 4);
-    }
-    __syncthreads();  // the other slices wrote their sums, the first reads them
-    if (slice > 0) return;
-    for (int from = 1; from < kSlices; ++from) {
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) acc.add(v / (TN / 4), v % (TN / 4) * 4, sums[at(from, v)]);
-    }
   }
   out.store(acc, block_row + thread_row, block_col + thread_col);
 }

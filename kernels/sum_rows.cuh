@@ -21,10 +21,6 @@ struct SumRowsTile {
   static constexpr int kThreads = kVectors * kRowLanes;
 };
 
-__device__ inline float4 add4(float4 a, float4 b) {
-  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
 // in [rows, cols]. out.store(col, sums, valid) gets the sums of four columns from `col` on, of
 // which `valid` exist.
 template <typename Output>
@@ -37,9 +33,15 @@ __global__ void __launch_bounds__(SumRowsTile::kThreads, 1)
   const bool aligned = cols % 4 == 0;
 
   float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll 8
-  for (int row = lane; row < rows; row += Tile::kRowLanes)
-    if (valid > 0) sum = add4(sum, load4(in + int64_t{row} * cols + col, valid, aligned));
+  // Nothing is tested within the loops, so that the loads of many rows are under way at a time.
+  if (valid > 0 && aligned) {
+#pragma unroll 16
+    for (int row = lane; row < rows; row += Tile::kRowLanes)
+      sum = add4(sum, load4(in + int64_t{row} * cols + col, 4, true));
+  } else if (valid > 0) {
+    for (int row = lane; row < rows; row += Tile::kRowLanes)
+      sum = add4(sum, load4(in + int64_t{row} * cols + col, valid, false));
+  }
   partial[lane][vector] = sum;
   __syncthreads();  // every thread wrote its sum, lane 0 reads all
   if (lane == 0 && valid > 0) {

@@ -1,46 +1,82 @@
 // The cpu target's ../lanes/thread_tile.cuh: the same sums in the same order, with a row of
-// accumulators as one vector. In the plain loops g++ would keep them in memory or in scalars.
+// accumulators as vectors of the processor, kept in its registers for as many products as there
+// are. In the plain loops g++ would keep them in memory or in scalars.
 #pragma once
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <cstring>
+
+#include "kernels/common.cuh"
+#include "kernels/simt/warp_float.cuh"
 
 namespace mnist::MNIST_TARGET {
 
+// Here a block is one after the other 32 or 64 threads, which take turns at each barrier: the more
+// a thread does between two of them, the better. 8 x 16 sums are 8 registers of AVX-512, 4 x 16
+// are 8 of AVX2, half of what there is.
+template <int kBM, int kBN, int kBK, int kTM, int kTN, int kLanesAcross>
+struct GemmTile;
+using WideTile = GemmTile<64, 64, 32, warp_detail::kPiece == 16 ? 8 : 4, 16, 4>;
+using NarrowTile = GemmTile<128, 16, 32, 4, 16, 1>;
+using SmallTile = GemmTile<64, 32, 32, 4, 16, 2>;
+
+inline constexpr int64_t kEnoughBlocks = 16;
+
+template <int kBlockRows, int kColumns, int kTM, int kSlicesOfThread>
+struct SplitTileOf;
+using SplitTile = SplitTileOf<32, 16, warp_detail::kPiece == 16 ? 8 : 4, 64>;
+
 template <int TM, int TN, int kGroupStride>
 class ThreadTile {
-  static_assert(TN == 8, "a row is one vector of eight floats");
+  using Floats = warp_detail::Floats;
+  static constexpr int kPiece = warp_detail::kPiece, kPieces = TN / kPiece;
+  static_assert(TN % kPiece == 0, "a row is whole vectors");
 
  public:
   static constexpr int kRows = TM, kCols = TN;
   static constexpr int row(int i) { return i / 4 * kGroupStride + i % 4; }
 
-  void add_product(const float* a, const float* b) {
-    Row frag_b;
-    std::memcpy(&frag_b, b, sizeof(frag_b));
-#pragma GCC unroll 16
-    for (int i = 0; i < TM; ++i) {
-      const float frag_a = a[row(i)];
-      Row& acc = acc_[i];
-      const auto fma = [&](int j) { return fmaf(frag_a, frag_b[j], acc[j]); };
-      acc = Row{fma(0), fma(1), fma(2), fma(3), fma(4), fma(5), fma(6), fma(7)};
+  template <int kCount, int kStrideA, int kStrideB>
+  void add_products(const float* a, const float* b) {
+    Floats acc[TM][kPieces];
+    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc[i][p] = acc_[i][p]; });
+    for (int k = 0; k < kCount; ++k) {
+      Floats row_b[kPieces];
+      std::memcpy(row_b, b + k * kStrideB, sizeof(row_b));
+      unrolled<TM>([&](auto i) INLINED {
+        const Floats from_a = warp_detail::same(a[k * kStrideA + row(i)]);
+        unrolled<kPieces>(
+            [&](auto p) INLINED { acc[i][p] = warp_detail::fma(from_a, row_b[p], acc[i][p]); });
+      });
     }
+    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc_[i][p] = acc[i][p]; });
+  }
+
+  void add_four_products(const float* const (&a)[TM], const float* b, int stride_b) {
+    unrolled<4>([&](auto k) INLINED {
+      Floats row_b[kPieces];
+      std::memcpy(row_b, b + int64_t{k} * stride_b, sizeof(row_b));
+      unrolled<TM>([&](auto i) INLINED {
+        const Floats from_a = warp_detail::same(a[i][k]);
+        unrolled<kPieces>(
+            [&](auto p) INLINED { acc_[i][p] = warp_detail::fma(from_a, row_b[p], acc_[i][p]); });
+      });
+    });
+  }
+
+  void add(const ThreadTile& other) {
+    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc_[i][p] += other.acc_[i][p]; });
   }
 
   float4 at(int i, int j) const {
-    return make_float4(acc_[i][j], acc_[i][j + 1], acc_[i][j + 2], acc_[i][j + 3]);
-  }
-  void add(int i, int j, float4 v) {
-    acc_[i][j] += v.x;
-    acc_[i][j + 1] += v.y;
-    acc_[i][j + 2] += v.z;
-    acc_[i][j + 3] += v.w;
+    const Floats& v = acc_[i][j / kPiece];
+    return make_float4(v[j % kPiece], v[j % kPiece + 1], v[j % kPiece + 2], v[j % kPiece + 3]);
   }
 
  private:
-  typedef float Row __attribute__((vector_size(32)));
-  Row acc_[TM] = {};
+  Floats acc_[TM][kPieces] = {};
 };
 
 }  // namespace mnist::MNIST_TARGET

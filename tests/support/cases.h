@@ -104,8 +104,8 @@ inline std::vector<GemmSize> edge_gemm_sizes() {
 // sizes of its result are those that are large.
 inline std::vector<GemmSize> large_gemm_sizes() {
   if (slow_device()) return {};
-  return {{1537, 65, 17}, {1537, 17, 65}, {17, 65, 1537}, {6145, 31, 17},
-          {6145, 17, 31}, {17, 31, 6145}, {6209, 4, 32},  {2817, 65, 65}};
+  return {{1537, 65, 17},  {4161, 65, 17},  {4161, 17, 65}, {17, 65, 4161}, {16513, 31, 17},
+          {16513, 17, 31}, {17, 31, 16513}, {16577, 4, 32}, {4161, 65, 65}};
 }
 
 inline std::vector<ConvShape> edge_conv_shapes() {
@@ -142,10 +142,10 @@ inline std::vector<ConvShape> edge_conv_shapes() {
       conv_valid(1, 9, 40, 1, 34, {1, 1}, {3, 2}),
       {1, 5, 4, 1, 36, 5, 3, 1, 1, 4, 2, 9, 6},  // every window reaches into the padding
       conv_valid(1, 641, 479, 1, 3, {1, 1}),     // very long sums in the gradients by filter, bias
-      conv_same(4, 20, 20, 5, 65, {3, 3}),       // large tiles from here on
-      conv_same(4, 20, 20, 65, 5, {3, 3}),
-      conv_same(20, 18, 18, 6, 30, {3, 2}),
-      conv_valid(7, 44, 45, 9, 30, {3, 3}),
+      conv_same(11, 20, 20, 5, 65, {3, 3}),      // large tiles from here on
+      conv_same(11, 20, 20, 65, 5, {3, 3}),
+      conv_same(52, 18, 18, 6, 30, {3, 2}),
+      conv_valid(10, 44, 45, 9, 30, {3, 3}),
   };
   for (const GemmSize& g : edge_gemm_sizes())
     shapes.push_back(conv_valid(1, 1, g.m, g.k, g.n, {1, 1}));
