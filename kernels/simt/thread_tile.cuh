@@ -18,7 +18,7 @@ namespace mnist::MNIST_TARGET {
 // are 8 of AVX2, half of what there is.
 template <int kBM, int kBN, int kBK, int kTM, int kTN, int kLanesAcross>
 struct GemmTile;
-using WideTile = GemmTile<64, 64, 32, warp_detail::kPiece == 16 ? 8 : 4, 16, 4>;
+using WideTile = GemmTile<64, 64, 32, kVectorLanes == 16 ? 8 : 4, 16, 4>;
 using NarrowTile = GemmTile<128, 16, 32, 4, 16, 1>;
 using SmallTile = GemmTile<64, 32, 32, 4, 16, 2>;
 
@@ -26,13 +26,12 @@ inline constexpr int64_t kEnoughBlocks = 16;
 
 template <int kBlockRows, int kColumns, int kTM, int kSlicesOfThread>
 struct SplitTileOf;
-using SplitTile = SplitTileOf<32, 16, warp_detail::kPiece == 16 ? 8 : 4, 64>;
+using SplitTile = SplitTileOf<32, 16, kVectorLanes == 16 ? 8 : 4, 64>;
 
 template <int TM, int TN, int kGroupStride>
 class ThreadTile {
-  using Floats = warp_detail::Floats;
-  static constexpr int kPiece = warp_detail::kPiece, kPieces = TN / kPiece;
-  static_assert(TN % kPiece == 0, "a row is whole vectors");
+  static constexpr int kVectors = TN / kVectorLanes;
+  static_assert(TN % kVectorLanes == 0, "a row is whole vectors");
 
  public:
   static constexpr int kRows = TM, kCols = TN;
@@ -40,43 +39,44 @@ class ThreadTile {
 
   template <int kCount, int kStrideA, int kStrideB>
   void add_products(const float* a, const float* b) {
-    Floats acc[TM][kPieces];
-    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc[i][p] = acc_[i][p]; });
+    WarpFloat acc[TM][kVectors];
+    unrolled2<TM, kVectors>([&](auto i, auto p) INLINED { acc[i][p] = acc_[i][p]; });
     for (int k = 0; k < kCount; ++k) {
-      Floats row_b[kPieces];
+      WarpFloat row_b[kVectors];
       std::memcpy(row_b, b + k * kStrideB, sizeof(row_b));
       unrolled<TM>([&](auto i) INLINED {
-        const Floats from_a = warp_detail::same(a[k * kStrideA + row(i)]);
-        unrolled<kPieces>(
-            [&](auto p) INLINED { acc[i][p] = warp_detail::fma(from_a, row_b[p], acc[i][p]); });
+        const WarpFloat from_a = warp_detail::same(a[k * kStrideA + row(i)]);
+        unrolled<kVectors>([&](auto p)
+                               INLINED { acc[i][p] = warp_fma(from_a, row_b[p], acc[i][p]); });
       });
     }
-    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc_[i][p] = acc[i][p]; });
+    unrolled2<TM, kVectors>([&](auto i, auto p) INLINED { acc_[i][p] = acc[i][p]; });
   }
 
   void add_four_products(const float* const (&a)[TM], const float* b, int stride_b) {
     unrolled<4>([&](auto k) INLINED {
-      Floats row_b[kPieces];
+      WarpFloat row_b[kVectors];
       std::memcpy(row_b, b + int64_t{k} * stride_b, sizeof(row_b));
       unrolled<TM>([&](auto i) INLINED {
-        const Floats from_a = warp_detail::same(a[i][k]);
-        unrolled<kPieces>(
-            [&](auto p) INLINED { acc_[i][p] = warp_detail::fma(from_a, row_b[p], acc_[i][p]); });
+        const WarpFloat from_a = warp_detail::same(a[i][k]);
+        unrolled<kVectors>([&](auto p)
+                               INLINED { acc_[i][p] = warp_fma(from_a, row_b[p], acc_[i][p]); });
       });
     });
   }
 
   void add(const ThreadTile& other) {
-    unrolled2<TM, kPieces>([&](auto i, auto p) INLINED { acc_[i][p] += other.acc_[i][p]; });
+    unrolled2<TM, kVectors>([&](auto i, auto p) INLINED { acc_[i][p] += other.acc_[i][p]; });
   }
 
   float4 at(int i, int j) const {
-    const Floats& v = acc_[i][j / kPiece];
-    return make_float4(v[j % kPiece], v[j % kPiece + 1], v[j % kPiece + 2], v[j % kPiece + 3]);
+    const WarpFloat& v = acc_[i][j / kVectorLanes];
+    return make_float4(v[j % kVectorLanes], v[j % kVectorLanes + 1], v[j % kVectorLanes + 2],
+                       v[j % kVectorLanes + 3]);
   }
 
  private:
-  Floats acc_[TM][kPieces] = {};
+  WarpFloat acc_[TM][kVectors] = {};
 };
 
 }  // namespace mnist::MNIST_TARGET
