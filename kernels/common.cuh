@@ -50,6 +50,16 @@ inline dim3 elementwise_grid(size_t threads) {
   return dim3(unsigned(blocks));
 }
 
+// f(i) for the set bits i of a word, the highest first.
+template <typename F>
+__device__ __forceinline__ void for_each_bit(unsigned bits, const F& f) {
+  while (bits != 0) {
+    const int i = 31 - __clz(int(bits));
+    bits ^= 1u << i;
+    f(i);
+  }
+}
+
 // The index of a thread in such a grid.
 __device__ inline int64_t element_index() {
   return int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -67,9 +77,8 @@ __device__ inline int64_t vector_index(int i) {
 
 // The number of warps, at most kBlockSize threads, among which `tasks` divide most evenly: 13 tasks
 // go to 7 warps in two rounds, not to 8.
-inline int balanced_warps(int tasks) {
-  constexpr int kMostWarps = kBlockSize / kWarpSize;
-  return ceil_div(tasks, ceil_div(tasks, kMostWarps));
+inline int balanced_warps(int tasks, int most = kBlockSize / kWarpSize) {
+  return ceil_div(tasks, ceil_div(tasks, most));
 }
 
 // n / value for 0 <= n < 2^31 by one multiplication: with 2^l >= value, the multiplier

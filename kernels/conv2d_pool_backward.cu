@@ -1,7 +1,7 @@
 // The backward pass of a 3x3 convolution with stride 1 and the 2x2 max pooling after it, at once.
-// Of the four positions of a pooling window, only (a,b) = (argmax / 2, argmax % 2) has a gradient,
-// d = dy[n,i,j,k]. The nine taps of that position lie in the 4x4 patch of the input under the
-// window:
+// Of the four positions of a pooling window, only the winner (a,b) = (argmax / 2, argmax % 2) has a
+// gradient, d = dy[n,i,j,k]. The nine taps of that position lie in the 4x4 patch of the input under
+// the window:
 //
 //   patch of x from row 2i-pad_h and    the taps rs of position
 //   column 2j-pad_w, dpatch of dx         (a,b) = (0,0)     (0,1)          (1,0)          (1,1)
@@ -11,58 +11,56 @@
 //     . . . .                              .  .  . .     .  .  .  .     20 21 22 .     . 20 21 22
 //
 //   dw[r,s,c,k]         += d * patch[a+r][b+s][c]
-//   dpatch[a+r][b+s][c] += d * w[r,s,c,k]
+//   dpatch[a+r][b+s][c] += d * w[r,s,k,c]
 //
 // That is a quarter of the work of the dense products, and none where the ReLU left d = 0. Lanes
-// are input channels, so that (a,b) is the same for a whole warp: a branch without divergence picks
-// one of four pieces of code whose registers are fixed (dispatch_argmax). With few input channels,
-// lanes are output channels and pick their pixels out of the patch by selection.
+// are input channels, so that (a,b) is the same for a whole warp. No branch depends on it: for the
+// filter it is an offset into the input, in shared memory; for the data the winners are sorted by
+// it. A warp walks over the winners that it has with the bits of a ballot. With few input channels,
+// lanes are output channels, each with an offset of its own.
+//
+// The input is cut into tiles of 5x5 windows, 12x12 pixels: all of it in the default network.
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
-#include "kernels/sliding_patch.cuh"
 #include "kernels/sum_rows.cuh"
 
 namespace mnist::MNIST_TARGET {
 
 inline constexpr int kTaps = 9;
+inline constexpr int kTileWindows = 5, kTileSide = 2 * kTileWindows + 2;
+inline constexpr int kTileVectors = kTileSide * kTileSide * kWarpSize / 4;  // of 32 channels
 
-// Calls f(a, b) with the two bits of an argmax as constants.
-template <typename F>
-__device__ __forceinline__ void dispatch_argmax(int code, F&& f) {
-  constexpr std::integral_constant<int, 0> zero{};
-  constexpr std::integral_constant<int, 1> one{};
-  switch (code) {
-    case 0:
-      return f(zero, zero);
-    case 1:
-      return f(zero, one);
-    case 2:
-      return f(one, zero);
-    default:
-      return f(one, one);
-  }
-}
+// One window and output channel.
+struct Winner {
+  float d;
+  int where;  // the position that won: its argmax, or its offset in the tile
+};
 
 // ---- filter ------------------------------------------------------------------------------------
-// Blocks take turns on the images and write their sums to `partial`, [9,K,C] and then [K] per
-// slice, so that lanes store whole lines; sum_rows adds these in order and puts them where they
-// belong.
+// Blocks take turns on the images and write their sums to `partial`, one slice each; sum_rows adds
+// these in order and puts them where they belong.
 inline constexpr int kMostSlices = 128;  // of the images
 inline constexpr int kFewChannels = 8;
 
+// A slice: [lanes/32][others][9 taps][32 lanes], then dbias [K]. Lanes are input channels and
+// others are output channels; with few input channels, it is the other way round.
 struct PartialShape {
   int c, k;
 
-  __host__ __device__ int dw(int tap, int k_index, int c_index) const {
-    return (tap * k + k_index) * c + c_index;
+  __host__ __device__ bool few() const { return c < kFewChannels; }
+  __host__ __device__ int lanes() const { return few() ? k : c; }
+  __host__ __device__ int others() const { return few() ? c : k; }
+  // Tap 0 of 32 lanes, of which the first is a multiple of 32; the next tap is 32 further on.
+  __host__ __device__ int dw(int first_lane, int other) const {
+    return (first_lane / kWarpSize * others() + other) * kTaps * kWarpSize;
   }
-  __host__ __device__ int dbias(int k_index) const { return kTaps * k * c + k_index; }
-  __host__ __device__ int size() const { return kTaps * k * c + k; }
+  __host__ __device__ int dbias() const { return ceil_div(lanes(), kWarpSize) * dw(0, others()); }
+  __host__ __device__ int size() const { return dbias() + k; }
 };
 
-// Stores the sum of element `at` of PartialShape where it belongs.
+// Stores the sums of the elements from `at` on, a multiple of four, where they belong.
 struct PoolFilterOutput {
   float* dw;     // [3,3,C,K]
   float* dbias;  // [K], or null
@@ -70,133 +68,184 @@ struct PoolFilterOutput {
 
   __device__ void store(int at, float4 v, int valid) const {
     const float values[4] = {v.x, v.y, v.z, v.w};
-    const int channels = shape.k * shape.c;
-    for (int i = 0; i < min(valid, 4); ++i) {
-      const int tap = (at + i) / channels, channel = (at + i) - tap * channels;
-      const int k = channel / shape.c, c = channel - k * shape.c;
-      if (tap < kTaps)
-        dw[(tap * shape.c + c) * shape.k + k] = values[i];
-      else if (dbias != nullptr)
-        dbias[channel] = values[i];
+    const int k0 = at - shape.dbias();
+    if (k0 >= 0) {
+      for (int i = 0; i < min(valid, 4); ++i)
+        if (dbias != nullptr) dbias[k0 + i] = values[i];
+      return;
+    }
+    const int row = at / (kTaps * kWarpSize), tap = at / kWarpSize % kTaps;
+    const int other = row % shape.others();
+    const int lane = row / shape.others() * kWarpSize + at % kWarpSize;
+    for (int i = 0; i < min(shape.lanes() - lane, 4); ++i) {
+      const int c = shape.few() ? other : lane + i, k = shape.few() ? lane + i : other;
+      dw[(tap * shape.c + c) * shape.k + k] = values[i];
     }
   }
 };
 
-// Lanes are input channels. A warp keeps the sums of 9 taps x 8 output channels in 72 registers,
-// and walks over the windows of its images with the 4x4 patch in 16 (sliding_patch.cuh). Per window
-// and output channel it reads one gradient and one argmax, the same for all lanes.
+// A block brings a tile of x to shared memory. Then each warp takes a few output channels, one
+// after the other: lane w holds the winner of window w of the tile, and for those whose d is not
+// zero, the last first, the nine inputs under it are read at its offset. The sums of a tile are
+// added to those of the tiles before. Registers are bounded so that a block fits a multiprocessor
+// beside one of conv2d_pool_backward_data.
 //
 // Default network, second convolution: x [128,12,12,32], dy and argmax [128,5,5,64], partial
-// [128][9*64*32 + 64] (9.5 MB). Grid (1, 1, 128), block 256 = 8 warps. Block (0, 0, z) walks over
-// the 25 windows of image z; its warp v sums output channels 8v to 8v + 7, lane l input channel l.
-// No shared memory, no barrier.
-inline constexpr int kFilterWarps = 8, kOutputsPerWarp = 8;
+// [128][64*9*32 + 64] (9.5 MB). Grid (1, 1, 128), block 512 = 16 warps. Block (0, 0, z) makes image
+// z, one tile; its warp v sums output channels 4v to 4v + 3, lane l input channel l.
+inline constexpr int kFilterOutputs = 64;  // output channels of a block
+inline constexpr int kFilterWarps = kManyWarps ? 16 : 1;
+inline constexpr int kOutputsPerWarp = kFilterOutputs / kFilterWarps;
 inline constexpr int kFilterThreads = kFilterWarps * kWarpSize;
 
-// partial [slices][9*K*C + K], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 input
-// channels, 64 output channels, slice of the images).
-__global__ void __launch_bounds__(kFilterThreads, 1)
+// partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 input
+// channels, 64 output channels, slice of the images). kWhole: no such group is cut short.
+template <bool kWhole>
+__global__ void __maxnreg__(48)
     conv2d_pool_backward_filter_kernel(float* partial, const float* x, const float* dy,
                                        const uint8_t* argmax, ConvShape shape) {
+  __shared__ __align__(16) float tile[kTileSide][kTileSide][kWarpSize];
   const int warp = threadIdx.x / kWarpSize;
-  const int c = blockIdx.x * kWarpSize, valid_c = shape.c - c;
-  const int k = (blockIdx.y * kFilterWarps + warp) * kOutputsPerWarp, valid_k = shape.k - k;
-  if (!warp_works() || valid_k <= 0) return;
+  const int c = blockIdx.x * kWarpSize, valid_c = kWhole ? kWarpSize : shape.c - c;
+  const int first_k = (blockIdx.y * kFilterWarps + warp) * kOutputsPerWarp;
+  const int end_k = kWhole ? first_k + kOutputsPerWarp : min(first_k + kOutputsPerWarp, shape.k);
   const int rows = shape.p / 2, cols = shape.q / 2;
-  const bool aligned = shape.k % 4 == 0;
-
-  WarpFloat sum[3][3][kOutputsPerWarp] = {}, bias = {};
-  for (int n = blockIdx.z; n < shape.n; n += gridDim.z) {
-    const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
-    const auto input = [&](int h, int w) {
-      const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(w) < unsigned(shape.w);
-      return warp_load(image + (h * shape.w + w) * shape.c, inside ? valid_c : 0);
-    };
-    for (int i = 0; i < rows; ++i) {
-      const int top = 2 * i - shape.pad_h;
-      SlidingPatch<WarpFloat, 4, 4> patch;
-      patch.begin(top, -shape.pad_w, input);
-      for (int j = 0; j < cols; ++j) {
-        patch.move_to(top, 2 * j - shape.pad_w, input);
-        const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k;
-        if (blockIdx.x == 0) bias = bias + warp_load(dy + at, min(valid_k, kOutputsPerWarp));
-        unrolled<kOutputsPerWarp / 4>([&](auto quad) INLINED {
-          const int valid = valid_k - quad * 4;
-          const float4 d4 = load4(dy + at + quad * 4, valid, aligned);
-          const uchar4 code4 = load4(argmax + at + quad * 4, valid, aligned);
-          const float d[4] = {d4.x, d4.y, d4.z, d4.w};
-          const int code[4] = {code4.x, code4.y, code4.z, code4.w};
-          unrolled<4>([&](auto q) INLINED {
-            if (d[q] == 0.0f) return;  // the ReLU's zeros: nothing to add
-            dispatch_argmax(code[q], [&](auto a, auto b) INLINED {
-              unrolled2<3, 3>([&](auto r, auto s) INLINED {
-                WarpFloat& tap = sum[r][s][quad * 4 + q];
-                tap = warp_fma(d[q], patch.at[a + r][b + s], tap);
-              });
-            });
-          });
-        });
-      }
-    }
-  }
+  const bool aligned = kWhole || shape.c % 4 == 0;
 
   const PartialShape sums{shape.c, shape.k};
   float* out = partial + int64_t{blockIdx.z} * sums.size();
-  for (int q = 0; q < kOutputsPerWarp && q < valid_k; ++q)
-    for (int t = 0; t < kTaps; ++t)
-      warp_store(out + sums.dw(t, k + q, c), sum[t / 3][t % 3][q], valid_c);
-  if (blockIdx.x == 0) warp_store(out + sums.dbias(k), bias, min(valid_k, kOutputsPerWarp));
+  bool first = true;
+  for (int n = blockIdx.z; n < shape.n; n += gridDim.z)
+    for (int top = 0; top < rows; top += kTileWindows)
+      for (int left = 0; left < cols; left += kTileWindows) {
+        const int64_t corner = ((int64_t{n} * rows + top) * cols + left) * shape.k;
+        const float* tile_dy = dy + corner;
+        const uint8_t* tile_argmax = argmax + corner;
+        WarpArray<Winner> next;  // loaded one output channel ahead
+        const auto fetch = [&](int k) INLINED {
+          next.fill([&](int window) INLINED {
+            const int i = window / kTileWindows, j = window % kTileWindows;
+            const bool exists =
+                i < kTileWindows && top + i < rows && left + j < cols && k < shape.k;
+            const int at = (i * cols + j) * shape.k + k;
+            const float d = exists ? tile_dy[at] : 0.0f;
+            const int code = exists ? tile_argmax[at] : 0;
+            return Winner{d, ((2 * i + code / 2) * kTileSide + 2 * j + code % 2) * kWarpSize};
+          });
+        };
+        if (warp_works()) fetch(first_k);
+
+        constexpr int kAcross = kWarpSize / 4, kRounds = ceil_div(kTileVectors, kFilterThreads);
+        const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
+        float4 vector[kRounds];
+        unrolled<kRounds>([&](auto i) INLINED {
+          const int e = threadIdx.x + i * kFilterThreads, channel = e % kAcross * 4;
+          const int h = 2 * top + e / kAcross / kTileSide - shape.pad_h;
+          const int w = 2 * left + e / kAcross % kTileSide - shape.pad_w;
+          const bool inside = e < kTileVectors && unsigned(h) < unsigned(shape.h) &&
+                              unsigned(w) < unsigned(shape.w);
+          vector[i] = load4(image + (h * shape.w + w) * shape.c + channel,
+                            inside ? valid_c - channel : 0, aligned);
+        });
+        unrolled<kRounds>([&](auto i) INLINED {
+          const int e = threadIdx.x + i * kFilterThreads;
+          if (e < kTileVectors) reinterpret_cast<float4*>(tile)[e] = vector[i];
+        });
+        __syncthreads();  // all threads wrote the tile, all warps read it
+        if (warp_works())
+#pragma unroll 1
+          for (int k = first_k; k < end_k; ++k) {
+            const WarpArray<Winner> winners = next;
+            fetch(k + 1);
+            float* dw = out + sums.dw(c, k);
+            float* dbias = out + sums.dbias() + k;
+            WarpFloat sum[3][3] = {}, bias = {};  // of d, in lane 0
+            if (!first) {
+              unrolled2<3, 3>([&](auto r, auto s) INLINED {
+                sum[r][s] = warp_load(dw + (r * 3 + s) * kWarpSize, kWarpSize);
+              });
+              if (blockIdx.x == 0) bias = warp_load(dbias, 1);
+            }
+            const unsigned some =
+                winners.where([](const Winner& w) INLINED { return w.d != 0.0f; });
+            for_each_bit(some, [&](int i) INLINED {
+              const float d = winners.at(i, [](const Winner& w) INLINED { return w.d; });
+              const float* input =
+                  tile[0][0] + winners.at(i, [](const Winner& w) INLINED { return w.where; });
+              unrolled2<3, 3>([&](auto r, auto s) INLINED {
+                const WarpFloat v = warp_load(input + (r * kTileSide + s) * kWarpSize, kWarpSize);
+                sum[r][s] = warp_fma(d, v, sum[r][s]);
+              });
+              bias = bias + WarpFloat{d};
+            });
+            unrolled2<3, 3>([&](auto r, auto s) INLINED {
+              warp_store(dw + (r * 3 + s) * kWarpSize, sum[r][s], kWarpSize);
+            });
+            if (blockIdx.x == 0) warp_store(dbias, bias, 1);
+          }
+        __syncthreads();  // all have read the tile, the next follows
+        first = false;
+      }
 }
 
-// The same for few input channels. Lanes are output channels, for input channel blockIdx.y. The
-// warps of a block take turns on the rows of windows; their sums meet in shared memory and are
-// added in order. A lane's maximum differs from its neighbour's, so each picks the 3x3 pixels under
-// its own out of the 4x4 patch: first columns (12 selections), then rows (9).
+// The same for few input channels. Lanes are output channels, for input channel blockIdx.y. A warp
+// takes a row of windows, twelve of them at a time, whose gradients and argmaxes it loads before
+// the block brings their input; each lane then reads the nine pixels under its own winner
+// (warp_pick). The warps' sums meet in shared memory and are added in order.
 //
 // Default network, first convolution: x [128,28,28,1], dy and argmax [128,12,12,32], partial
-// [128][9*32 + 32] (0.16 MB). Grid (1, 1, 128), block 192 = 6 warps. Block (0, 0, z) makes image z;
-// its warp v walks along rows v and v + 6 of windows, lane l sums output channel l.
-//
-// partial [slices][9*K*C + K], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 output
+// [128][9*32 + 32] (0.16 MB). Grid (1, 1, 128), block 384 = 12 warps. Block (0, 0, z) makes image
+// z; its warp v takes row v of windows, lane l output channel l.
+inline constexpr int kFewWarps = 12, kFewWindows = 12;
+// Four columns more than a row of windows needs: the four positions of a window lie in four banks.
+inline constexpr int kFewPitch = 2 * kFewWindows + 4;
+static_assert(kFewPitch % 32 > 1 && kFewPitch % 32 < 31);
+
+// partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 output
 // channels, input channel, slice of the images).
-__global__ void __launch_bounds__(kBlockSize, 1)
+__global__ void __launch_bounds__(kFewWarps* kWarpSize, 1)
     conv2d_pool_backward_filter_few_kernel(float* partial, const float* x, const float* dy,
                                            const uint8_t* argmax, ConvShape shape) {
-  __shared__ float sums[kBlockSize / kWarpSize][kTaps + 1][kWarpSize];
+  __shared__ float tile[2 * kFewWarps + 2][kFewPitch];
+  __shared__ float sums[kFewWarps][kTaps + 1][kWarpSize];
   const int warp = threadIdx.x / kWarpSize, warps = blockDim.x / kWarpSize;
   const int k = blockIdx.x * kWarpSize, c = blockIdx.y, valid = shape.k - k;
   const int rows = shape.p / 2, cols = shape.q / 2;
 
-  if (warp_works()) {
-    WarpFloat sum[3][3] = {}, bias = {};
-    for (int n = blockIdx.z; n < shape.n; n += gridDim.z) {
-      const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
-      const auto pixel = [&](int h, int w) {
-        const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(w) < unsigned(shape.w);
-        return inside ? image[(h * shape.w + w) * shape.c] : 0.0f;
-      };
-      for (int i = warp; i < rows; i += warps) {
-        const int top = 2 * i - shape.pad_h;
-        SlidingPatch<float, 4, 4> patch;
-        patch.begin(top, -shape.pad_w, pixel);
-        for (int j = 0; j < cols; ++j) {
-          patch.move_to(top, 2 * j - shape.pad_w, pixel);
-          const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k;
-          const WarpFloat d = warp_load(dy + at, valid);
-          const WarpInt code = warp_load(argmax + at, valid);
-          const WarpBool is_lower = has_bits(code, 2), is_right = has_bits(code, 1);
-          WarpFloat picked[4][3];
-          unrolled2<4, 3>([&](auto r, auto s) INLINED {
-            picked[r][s] = warp_select(is_right, patch.at[r][s + 1], patch.at[r][s]);
+  WarpFloat sum[3][3] = {}, bias = {};
+  for (int n = blockIdx.z; n < shape.n; n += gridDim.z)
+    for (int top = 0; top < rows; top += warps)
+      for (int left = 0; left < cols; left += kFewWindows) {
+        WarpFloat d[kFewWindows] = {};
+        WarpInt code[kFewWindows] = {};
+        if (warp_works()) {
+          const int64_t corner = ((int64_t{n} * rows + top + warp) * cols + left) * shape.k + k;
+          unrolled<kFewWindows>([&](auto j) INLINED {
+            const int there = top + warp < rows && left + j < cols ? valid : 0;
+            d[j] = warp_load(dy + corner + j * shape.k, there);
+            code[j] = warp_load(argmax + corner + j * shape.k, there);
           });
-          unrolled2<3, 3>([&](auto r, auto s) INLINED {
-            const WarpFloat input = warp_select(is_lower, picked[r + 1][s], picked[r][s]);
-            sum[r][s] = warp_fma(d, input, sum[r][s]);
-          });
-          bias = bias + d;
         }
+        const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
+        for (int e = threadIdx.x; e < (2 * warps + 2) * kFewPitch; e += blockDim.x) {
+          const int h = 2 * top + e / kFewPitch - shape.pad_h;
+          const int w = 2 * left + e % kFewPitch - shape.pad_w;
+          const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(w) < unsigned(shape.w);
+          tile[e / kFewPitch][e % kFewPitch] = inside ? image[(h * shape.w + w) * shape.c] : 0.0f;
+        }
+        __syncthreads();  // all threads wrote the tile, all warps read it
+        const float(*own)[kFewPitch] = &tile[2 * warp];  // the warp's row of windows
+        if (warp_works())
+          unrolled<kFewWindows>([&](auto j) INLINED {
+            unrolled2<3, 3>([&](auto r, auto s) INLINED {
+              const WarpFloat input = warp_pick<kFewPitch>(&own[r][2 * j + s], code[j]);
+              sum[r][s] = warp_fma(d[j], input, sum[r][s]);
+            });
+            bias = bias + d[j];
+          });
+        __syncthreads();  // all have read the tile, the next follows
       }
-    }
+  if (warp_works()) {
     unrolled2<3, 3>([&](auto r, auto s) INLINED {
       constexpr int tap = r * 3 + s;
       warp_store(sums[warp][tap], sum[r][s], kWarpSize);
@@ -205,17 +254,16 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   }
   __syncthreads();  // every warp wrote its sums, all threads read them
 
-  const PartialShape partial_shape{shape.c, shape.k};
-  float* out = partial + int64_t{blockIdx.z} * partial_shape.size();
+  const PartialShape slice{shape.c, shape.k};
+  float* out = partial + int64_t{blockIdx.z} * slice.size();
   for (int e = threadIdx.x; e < (kTaps + 1) * kWarpSize; e += blockDim.x) {
     const int t = e / kWarpSize, lane = e % kWarpSize;
-    if (lane >= valid) continue;
     float sum = sums[0][t][lane];
     for (int from = 1; from < warps; ++from) sum += sums[from][t][lane];
     if (t < kTaps)
-      out[partial_shape.dw(t, k + lane, c)] = sum;
-    else if (c == 0)
-      out[partial_shape.dbias(k + lane)] = sum;
+      out[slice.dw(k, c) + e] = sum;
+    else if (c == 0 && lane < valid)
+      out[slice.dbias() + k + lane] = sum;
   }
 }
 
@@ -231,128 +279,182 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
   CHECK(dw != nullptr && workspace != nullptr && x != nullptr && dy != nullptr);
   CHECK(argmax != nullptr);
   const unsigned slices = unsigned(min(shape.n, kMostSlices));
-  if (shape.c < kFewChannels) {
+  const PartialShape partial{shape.c, shape.k};
+  if (partial.few()) {
     const dim3 grid(unsigned(ceil_div(shape.k, kWarpSize)), unsigned(shape.c), slices);
-    launch(conv2d_pool_backward_filter_few_kernel, grid,
-           dim3(unsigned(balanced_warps(shape.p / 2) * kWarpSize)), stream, workspace, x, dy,
-           argmax, shape);
+    const int warps = balanced_warps(shape.p / 2, kFewWarps);
+    launch(conv2d_pool_backward_filter_few_kernel, grid, dim3(unsigned(warps * kWarpSize)), stream,
+           workspace, x, dy, argmax, shape);
   } else {
     const dim3 grid(unsigned(ceil_div(shape.c, kWarpSize)),
-                    unsigned(ceil_div(shape.k, kFilterWarps * kOutputsPerWarp)), slices);
+                    unsigned(ceil_div(shape.k, kFilterOutputs)), slices);
     CHECK(grid.y <= 65535);
-    launch(conv2d_pool_backward_filter_kernel, grid, dim3(kFilterThreads), stream, workspace, x, dy,
-           argmax, shape);
+    const bool whole = shape.c % kWarpSize == 0 && shape.k % kFilterOutputs == 0;
+    const auto kernel = whole ? conv2d_pool_backward_filter_kernel<true>
+                              : conv2d_pool_backward_filter_kernel<false>;
+    launch(kernel, grid, dim3(kFilterThreads), stream, workspace, x, dy, argmax, shape);
   }
-  const PartialShape partial{shape.c, shape.k};
   sum_rows(PoolFilterOutput{dw, dbias, partial}, workspace, slices, partial.size(), stream);
 }
 
 // ---- data --------------------------------------------------------------------------------------
-// Lanes are input channels. A warp sums a strip of dx, two rows and kColumns columns, in registers.
-// Two rows of windows reach it: row pair t, that is rows 2t and 2t+1 of the padded input, is the
-// upper half of the patches of window row i = t (half 0) and the lower half of those of i = t-1
-// (half 1). Across, with kColumns = 6, kStripWindows = 4 windows of each row reach it:
+// A block makes a tile of dx. A warp keeps dpatch, 16 sums, of two windows; lane k holds output
+// channel k's winner. For each of the four positions in turn, the warp walks over the channels that
+// have their winner there, the last first, and reads nine filter values of each. These are in
+// shared memory, kFilterDepth output channels at a time, transposed by the store so that lanes read
+// neighbours. In the end the patches, which overlap, are added up in four rounds: windows of even
+// row and column, even row and odd column, and so on; the windows of a round have no pixel in
+// common.
 //
-//   column of the strip   -2 -1  0  1  2  3  4  5  6  7
-//   strip                        #  #  #  #  #  #
-//   patch of window 0      0  1  2  3
-//              window 1          0  1  2  3
-//              window 2                0  1  2  3
-//              window 3                      0  1  2  3
+// A tile is 12x12 pixels of the padded input. If there are more windows than its own 5x5, the two
+// rows and columns along its sides lack some of their windows, and the tiles overlap so that each
+// pixel is complete in one of them.
 //
-// So tap (r,s) of a window's position (a,b) adds to row a + r - 2 * half, column b + s - 2 + 2 *
-// window of the strip, if these are inside. Per output channel a warp reads 8 gradients and
-// argmaxes, the same for all lanes, and 9 filter values, and skips the windows whose gradient the
-// ReLU left zero. The filter is in shared memory, kFilterDepth output channels at a time (38 KB),
-// transposed by the store so that lanes read neighbours. Few registers are used, so that, on
-// sm_80 to sm_90, a block of conv2d_pool_backward_filter fits beside two of these on a
-// multiprocessor.
-//
-// Default network: dx and gate [128,12,12,32], dy and argmax [128,5,5,64], w [3,3,32,64]: six row
-// pairs of two strips, two rounds of 32 output channels. Grid (128, 1, 2), block 192 = 6 warps.
-// Warp v of block (n, 0, z) makes strip (6z + v) % 2 of row pair (6z + v) / 2 of image n, lane l
-// input channel l. (The cpu target keeps 24 sums: one strip of 12 columns, grid (128, 1, 1).)
-inline constexpr int kColumns = kWarpSums / 2, kStripWindows = kColumns / 2 + 1;
+// Default network: dx and gate [128,12,12,32], dy and argmax [128,5,5,64], w [3,3,32,64]: one tile,
+// two times 32 output channels. Grid (128, 1, 1), block 416 = 13 warps. Warp v of block (n, 0, 0)
+// makes windows v and v + 13 of image n, lane l input channel l.
+inline constexpr int kDataWindows = kTileWindows * kTileWindows;
+inline constexpr int kWindowsPerWarp = kManyWarps ? 2 : kDataWindows;
+inline constexpr int kDataWarps = ceil_div(kDataWindows, kWindowsPerWarp);
+inline constexpr int kDataThreads = kDataWarps * kWarpSize;
 inline constexpr int kFilterDepth = 32;  // output channels of the filter in shared memory at a time
 
-// dx, gate [N,H,W,C], dy and argmax [N,P/2,Q/2,K], w [3,3,C,K]; strips per row pair. blockIdx is
-// (image, 32 input channels, group of strips).
-__global__ void __launch_bounds__(kBlockSize, 1)
+// The tiles along one side of the padded input.
+struct PoolTiles {
+  PoolTiles(int windows, int pixels)
+      : single(windows <= kTileWindows && pixels <= kTileSide),
+        count(single ? 1 : ceil_div(pixels, kTileSide - 4)) {}
+
+  __device__ int first_window(int tile) const { return single ? 0 : tile * (kTileWindows - 1) - 1; }
+  __device__ bool is_complete(int pixel) const {
+    return single || (pixel >= 2 && pixel < kTileSide - 2);
+  }
+
+  bool single;
+  int count;
+};
+
+// dx, gate [N,H,W,C], dy and argmax [N,P/2,Q/2,K], w [3,3,C,K]. blockIdx is (image, 32 input
+// channels, tile). kWhole: channels come in groups of 32.
+template <bool kWhole>
+__global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
     conv2d_pool_backward_data_kernel(float* dx, const float* dy, const uint8_t* argmax,
-                                     const float* w, const float* gate, int strips,
-                                     ConvShape shape) {
+                                     const float* w, const float* gate, PoolTiles tiles_h,
+                                     PoolTiles tiles_w, ConvShape shape) {
   // One float more than lanes: the transposing stores of a warp hit different banks.
-  __shared__ float filter[kTaps][kFilterDepth][kWarpSize + 1];
-  const int warp = threadIdx.x / kWarpSize, warps = blockDim.x / kWarpSize;
-  const int n = blockIdx.x, c = blockIdx.y * kWarpSize, valid_c = shape.c - c;
-  const int task = blockIdx.z * warps + warp, row_pair = task / strips, strip = task % strips;
+  constexpr int kPitch = kWarpSize + 1;
+  __shared__ __align__(16) float shared[kTaps * kFilterDepth * kPitch];
+  const auto filter = reinterpret_cast<float(*)[kFilterDepth][kPitch]>(shared);
+  const auto tile = reinterpret_cast<float(*)[kTileSide][kWarpSize]>(shared);  // after the filter
+  const int warp = threadIdx.x / kWarpSize;
+  const int n = blockIdx.x, c = blockIdx.y * kWarpSize;
+  const int valid_c = kWhole ? kWarpSize : shape.c - c;
+  const int top = tiles_h.first_window(blockIdx.z / tiles_w.count);
+  const int left = tiles_w.first_window(blockIdx.z % tiles_w.count);
   const int rows = shape.p / 2, cols = shape.q / 2;
-  const bool aligned = shape.k % 4 == 0;
+  const bool aligned_c = kWhole || shape.c % 4 == 0, aligned_k = kWhole || shape.k % 4 == 0;
 
-  const float* image_dy = dy + int64_t{n} * rows * cols * shape.k;
-  const uint8_t* image_argmax = argmax + int64_t{n} * rows * cols * shape.k;
-  int from[2][kStripWindows];  // the first channel of the windows that reach the strip; -1: none
-  unrolled2<2, kStripWindows>([&](auto half, auto window) INLINED {
-    const int i = row_pair - half, j = strip * (kColumns / 2) - 1 + window;
-    const bool exists = unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
-    from[half][window] = exists ? (i * cols + j) * shape.k : -1;
-  });
-
-  WarpFloat sum[2][kColumns] = {};
+  WarpFloat patch[kWindowsPerWarp][4][4] = {};
   for (int k0 = 0; k0 < shape.k; k0 += kFilterDepth) {
+    const int depth = kWhole ? kFilterDepth : min(kFilterDepth, shape.k - k0);
+    WarpArray<Winner> winners[kWindowsPerWarp];
+    if (warp_works())
+#pragma unroll
+      for (int g = 0; g < kWindowsPerWarp; ++g) {
+        const int window = warp + g * kDataWarps;
+        const int i = top + window / kTileWindows, j = left + window % kTileWindows;
+        const bool exists =
+            window < kDataWindows && unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
+        const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k0;
+        winners[g].fill([&](int k) INLINED {
+          const bool valid = exists && k < depth;
+          return Winner{valid ? dy[at + k] : 0.0f, valid ? argmax[at + k] : 0};
+        });
+      }
+
     // Eight threads bring 32 output channels of one tap and input channel.
-    constexpr int kAcross = kFilterDepth / 4;
-    for (int e = threadIdx.x; e < kTaps * kWarpSize * kAcross; e += blockDim.x) {
-      const int k = e % kAcross * 4, c_index = e / kAcross % kWarpSize, t = e / kAcross / kWarpSize;
-      const int valid = c_index < valid_c ? shape.k - k0 - k : 0;
-      const float4 v =
-          load4(w + (int64_t{t} * shape.c + c + c_index) * shape.k + k0 + k, valid, aligned);
-      filter[t][k][c_index] = v.x;
-      filter[t][k + 1][c_index] = v.y;
-      filter[t][k + 2][c_index] = v.z;
-      filter[t][k + 3][c_index] = v.w;
+    constexpr int kAcross = kFilterDepth / 4, kVectors = kTaps * kWarpSize * kAcross, kAtOnce = 3;
+#pragma unroll 1
+    for (int begin = threadIdx.x; begin < kVectors; begin += kAtOnce * kDataThreads) {
+      struct Place {
+        int tap, k, c;
+      } place[kAtOnce];
+      float4 vector[kAtOnce];
+      unrolled<kAtOnce>([&](auto i) INLINED {
+        const int e = begin + i * kDataThreads;
+        place[i] = {e / kAcross / kWarpSize, e % kAcross * 4, e / kAcross % kWarpSize};
+        const auto [tap, k, channel] = place[i];
+        const int valid = tap < kTaps && channel < valid_c ? depth - k : 0;
+        vector[i] = load4(w + (tap * shape.c + c + channel) * shape.k + k0 + k, valid, aligned_k);
+      });
+      unrolled<kAtOnce>([&](auto i) INLINED {
+        const auto [tap, k, channel] = place[i];
+        if (tap >= kTaps) return;
+        filter[tap][k][channel] = vector[i].x;
+        filter[tap][k + 1][channel] = vector[i].y;
+        filter[tap][k + 2][channel] = vector[i].z;
+        filter[tap][k + 3][channel] = vector[i].w;
+      });
     }
     __syncthreads();  // all threads wrote the filter, all warps read it
-    if (warp_works()) {
-      const int depth = min(kFilterDepth, shape.k - k0);
-      for (int k = 0; k < depth; ++k) {
-        const float* filter_k = filter[0][k];
-        WarpFloat taps[3][3];
-        unrolled2<3, 3>([&](auto r, auto s) INLINED {
-          constexpr int tap = r * 3 + s;
-          taps[r][s] = warp_load(filter_k + tap * sizeof(filter[0]) / sizeof(float), kWarpSize);
-        });
-        float d[2][kStripWindows];
-        int code[2][kStripWindows];
-        unrolled2<2, kStripWindows>([&](auto half, auto window) INLINED {
-          const int at = from[half][window];
-          d[half][window] = at >= 0 ? image_dy[at + k0 + k] : 0.0f;
-          code[half][window] = at >= 0 ? image_argmax[at + k0 + k] : 0;
-        });
-        unrolled2<2, kStripWindows>([&](auto half, auto window) INLINED {
-          if (d[half][window] == 0.0f) return;
-          dispatch_argmax(code[half][window], [&](auto a, auto b) INLINED {
+    if (warp_works())
+#pragma unroll
+      for (int g = 0; g < kWindowsPerWarp; ++g)
+        unrolled2<2, 2>([&](auto a, auto b) INLINED {
+          const unsigned some = winners[g].where([&](const Winner& winner) INLINED {
+            return winner.d != 0.0f && winner.where == 2 * a + b;
+          });
+          for_each_bit(some, [&](int k) INLINED {
+            const float d = winners[g].at(k, [](const Winner& winner) INLINED { return winner.d; });
             unrolled2<3, 3>([&](auto r, auto s) INLINED {
-              constexpr int row = r + a - 2 * half, col = 2 * window - 2 + s + b;
-              if constexpr (row >= 0 && row < 2 && col >= 0 && col < kColumns)
-                sum[row][col] = warp_fma(d[half][window], taps[r][s], sum[row][col]);
+              const WarpFloat v = warp_load(filter[r * 3 + s][k], kWarpSize);
+              patch[g][a + r][b + s] = warp_fma(d, v, patch[g][a + r][b + s]);
             });
           });
         });
-      }
-    }
-    if (k0 + kFilterDepth < shape.k) __syncthreads();  // all have read the filter, the next follows
+    __syncthreads();  // all have read the filter; the next follows, or the tile
   }
 
-  if (!warp_works()) return;
-  unrolled2<2, kColumns>([&](auto row, auto col) INLINED {
-    const int h = 2 * row_pair + row - shape.pad_h, w_index = strip * kColumns + col - shape.pad_w;
-    if (unsigned(h) >= unsigned(shape.h) || unsigned(w_index) >= unsigned(shape.w)) return;
-    const int64_t at = ((int64_t{n} * shape.h + h) * shape.w + w_index) * shape.c + c;
-    WarpFloat v = sum[row][col];
-    if (gate != nullptr)
-      v = warp_select(warp_load(gate + at, valid_c) > WarpFloat{}, v, WarpFloat{});
-    warp_store(dx + at, v, valid_c);
+  // What the thread will store, and its gates, loaded ahead.
+  constexpr int kAcross = kWarpSize / 4, kRounds = ceil_div(kTileVectors, kDataThreads);
+  const int64_t image = int64_t{n} * shape.h * shape.w * shape.c + c;
+  int at[kRounds], valid[kRounds];
+  float4 open[kRounds];
+  unrolled<kRounds>([&](auto i) INLINED {
+    const int e = threadIdx.x + i * kDataThreads, channel = e % kAcross * 4;
+    const int row = e / kAcross / kTileSide, col = e / kAcross % kTileSide;
+    const int h_index = 2 * top + row - shape.pad_h, w_index = 2 * left + col - shape.pad_w;
+    const bool stored = e < kTileVectors && tiles_h.is_complete(row) && tiles_w.is_complete(col) &&
+                        unsigned(h_index) < unsigned(shape.h) &&
+                        unsigned(w_index) < unsigned(shape.w);
+    at[i] = (h_index * shape.w + w_index) * shape.c + channel;
+    valid[i] = stored ? valid_c - channel : 0;
+    open[i] = make_float4(1, 1, 1, 1);
+    if (gate != nullptr) open[i] = load4(gate + image + at[i], valid[i], aligned_c);
+  });
+
+#pragma unroll 1
+  for (int round = 0; round < 4; ++round) {
+    if (warp_works())
+#pragma unroll
+      for (int g = 0; g < kWindowsPerWarp; ++g) {
+        const int window = warp + g * kDataWarps;
+        const int i = window / kTileWindows, j = window % kTileWindows;
+        if (window >= kDataWindows || i % 2 * 2 + j % 2 != round) continue;
+        unrolled2<4, 4>([&](auto r, auto s) INLINED {
+          float* to = tile[2 * i + r][2 * j + s];
+          const WarpFloat v = patch[g][r][s];
+          warp_store(to, round > 0 ? warp_load(to, kWarpSize) + v : v, kWarpSize);
+        });
+      }
+    __syncthreads();  // the next round adds to the same pixels; after the last, threads read them
+  }
+
+  unrolled<kRounds>([&](auto i) INLINED {
+    const int e = threadIdx.x + i * kDataThreads;
+    if (e >= kTileVectors) return;
+    const float4 v = reinterpret_cast<const float4*>(shared)[e];
+    store4(dx + image + at[i], gated(v, open[i]), valid[i], aligned_c);
   });
 }
 
@@ -360,15 +462,16 @@ void conv2d_pool_backward_data(float* dx, const float* dy, const uint8_t* argmax
                                const float* gate, const ConvShape& shape, cudaStream_t stream) {
   CHECK(conv2d_pool_fits(shape));
   CHECK(dx != nullptr && dy != nullptr && argmax != nullptr && w != nullptr);
-  const int strips = ceil_div(shape.w + shape.pad_w, kColumns);
-  const int64_t tasks = int64_t{ceil_div(shape.h + shape.pad_h, 2)} * strips;
-  CHECK(tasks <= INT32_MAX - kBlockSize);
-  const int warps = balanced_warps(int(tasks));
-  const dim3 grid(unsigned(shape.n), unsigned(ceil_div(shape.c, kWarpSize)),
-                  unsigned(ceil_div(int(tasks), warps)));
-  CHECK(grid.y <= 65535 && grid.z <= 65535);
-  launch(conv2d_pool_backward_data_kernel, grid, dim3(unsigned(warps * kWarpSize)), stream, dx, dy,
-         argmax, w, gate, strips, shape);
+  const PoolTiles tiles_h(shape.p / 2, shape.h + shape.pad_h);
+  const PoolTiles tiles_w(shape.q / 2, shape.w + shape.pad_w);
+  const int64_t tiles = int64_t{tiles_h.count} * tiles_w.count;
+  const dim3 grid(unsigned(shape.n), unsigned(ceil_div(shape.c, kWarpSize)), unsigned(tiles));
+  CHECK(grid.y <= 65535 && tiles <= 65535);
+  const bool whole = shape.c % kWarpSize == 0 && shape.k % kFilterDepth == 0;
+  const auto kernel =
+      whole ? conv2d_pool_backward_data_kernel<true> : conv2d_pool_backward_data_kernel<false>;
+  launch(kernel, grid, dim3(kDataThreads), stream, dx, dy, argmax, w, gate, tiles_h, tiles_w,
+         shape);
 }
 
 }  // namespace mnist::MNIST_TARGET

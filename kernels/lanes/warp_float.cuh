@@ -35,6 +35,9 @@ inline constexpr int kWarpSums = 12;
 // Whether what is the same in all lanes is best loaded some time before it is used.
 inline constexpr bool kLoadAhead = true;
 
+// Whether blocks should have many warps, to hide their latencies (tuning).
+inline constexpr bool kManyWarps = true;
+
 // Whether this thread runs the warp's code; the others go on to the next barrier.
 __device__ inline bool warp_works() {
   return true;
@@ -86,6 +89,36 @@ __device__ inline WarpFloat warp_select(WarpBool which, float a, float b) {
 }
 __device__ inline WarpInt warp_select(WarpBool which, int a, WarpInt b) {
   return {which.lane ? a : b.lane};
+}
+
+// 32 elements, each of which all lanes can ask for. Lane i holds element i.
+template <typename T>
+class WarpArray {
+ public:
+  // Makes element i make(i).
+  template <typename Make>
+  __device__ __forceinline__ void fill(const Make& make) {
+    mine_ = make(int(threadIdx.x % 32));
+  }
+  // Bit i: whether holds(element i).
+  template <typename Holds>
+  __device__ __forceinline__ unsigned where(const Holds& holds) const {
+    return __ballot_sync(0xffffffffu, holds(mine_));
+  }
+  // part(element i), a float or an int.
+  template <typename Part>
+  __device__ __forceinline__ auto at(int i, const Part& part) const {
+    return __shfl_sync(0xffffffffu, part(mine_), i);
+  }
+
+ private:
+  T mine_;
+};
+
+// Of a 2x2 window from p on, in rows kPitch apart, the element 2a + b that each lane's code names.
+template <int kPitch>
+__device__ __forceinline__ WarpFloat warp_pick(const float* p, WarpInt code) {
+  return {p[(code.lane >> 1) * kPitch + (code.lane & 1)]};
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -13,6 +13,7 @@
 #define __global__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __maxnreg__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __restrict__ __restrict
 // All threads of a block run on one OS thread, one after the other: what is local to that thread is
@@ -119,6 +120,12 @@ inline int __any_sync(unsigned mask, int predicate, SIMT_SITE) {
 }
 inline int __all_sync(unsigned mask, int predicate, SIMT_SITE) {
   return vote(mask, predicate != 0, {file, line}) == mask;
+}
+
+// ---- bits ---------------------------------------------------------------------------------------
+// Zeros above the highest one; 32 for 0.
+inline int __clz(int v) {
+  return v == 0 ? 32 : __builtin_clz(unsigned(v));
 }
 
 // ---- integer atomics (kernels use no atomic on floats: every sum has a fixed order) -------------

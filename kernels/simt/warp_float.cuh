@@ -51,6 +51,9 @@ inline constexpr int kWarpSums = 24;
 // Whether what is the same in all lanes is best loaded some time before it is used.
 inline constexpr bool kLoadAhead = false;
 
+// Whether blocks should have many warps (tuning): here, each is more threads to switch between.
+inline constexpr bool kManyWarps = false;
+
 inline bool warp_works() {
   return threadIdx.x % kVectorLanes == 0;
 }
@@ -120,6 +123,35 @@ __forceinline__ WarpFloat warp_select(WarpBool which, float a, float b) {
 }
 __forceinline__ WarpInt warp_select(WarpBool which, int a, WarpInt b) {
   return which ? a - WarpInt{} : b;
+}
+
+// Each working thread has all 32 elements.
+template <typename T>
+class WarpArray {
+ public:
+  template <typename Make>
+  __forceinline__ void fill(const Make& make) {
+    for (int i = 0; i < 32; ++i) elements_[i] = make(i);
+  }
+  template <typename Holds>
+  __forceinline__ unsigned where(const Holds& holds) const {
+    unsigned bits = 0;
+    for (int i = 0; i < 32; ++i) bits |= unsigned(holds(elements_[i])) << i;
+    return bits;
+  }
+  template <typename Part>
+  __forceinline__ auto at(int i, const Part& part) const {
+    return part(elements_[i]);
+  }
+
+ private:
+  T elements_[32];
+};
+
+template <int kPitch>
+__forceinline__ WarpFloat warp_pick(const float* p, WarpInt code) {
+  const WarpFloat window = {p[0], p[1], p[kPitch], p[kPitch + 1]};
+  return __builtin_shuffle(window, code);
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -251,34 +251,60 @@ TEST_CASE("bank conflicts: dense_forward_split, none", "[bank_conflicts]") {
           }) == 1);
 }
 
+// Warps read and write the tile 32 channels at a time, threads a float4 at a time, in order.
+void require_free_tile(int threads) {
+  for (int pixel = 0; pixel < kTileSide * kTileSide; ++pixel)
+    CHECK(conflict_degree(kWarpSize, 1, [&](int lane) { return pixel * kWarpSize + lane; }) == 1);
+  for (int begin = 0; begin < kTileVectors; begin += threads)
+    CHECK(conflict_degree(threads, 4, [&](int thread) {
+            const int64_t e = begin + thread;
+            return e < kTileVectors ? e * 4 : -1;
+          }) == 1);
+}
+
 TEST_CASE("bank conflicts: conv2d_pool_backward_data, none", "[bank_conflicts]") {
   const auto filter = [](int tap, int k, int c) {  // filter[tap][k][c]
     return (int64_t(tap) * kFilterDepth + k) * (kWarpSize + 1) + c;
   };
   constexpr int kAcross = kFilterDepth / 4;
-  for (int warps = 1; warps <= kBlockSize / kWarpSize; ++warps)
-    for (int begin = 0; begin < kTaps * kWarpSize * kAcross; begin += warps * kWarpSize)
-      for (int component = 0; component < 4; ++component)
-        CHECK(conflict_degree(warps * kWarpSize, 1, [&](int thread) {
-                const int e = begin + thread;
-                if (e >= kTaps * kWarpSize * kAcross) return int64_t{-1};
-                return filter(e / kAcross / kWarpSize, e % kAcross * 4 + component,
-                              e / kAcross % kWarpSize);
-              }) <= 1);
+  for (int begin = 0; begin < kTaps * kWarpSize * kAcross; begin += kDataThreads)
+    for (int component = 0; component < 4; ++component)
+      CHECK(conflict_degree(kDataThreads, 1, [&](int thread) {
+              const int e = begin + thread;
+              if (e >= kTaps * kWarpSize * kAcross) return int64_t{-1};
+              return filter(e / kAcross / kWarpSize, e % kAcross * 4 + component,
+                            e / kAcross % kWarpSize);
+            }) <= 1);
   for (int tap = 0; tap < kTaps; ++tap)
     for (int k = 0; k < kFilterDepth; ++k)
       CHECK(conflict_degree(kWarpSize, 1, [&](int lane) { return filter(tap, k, lane); }) == 1);
+  require_free_tile(kDataThreads);
+}
+
+TEST_CASE("bank conflicts: conv2d_pool_backward_filter, none", "[bank_conflicts]") {
+  require_free_tile(kFilterThreads);
 }
 
 TEST_CASE("bank conflicts: conv2d_pool_backward_filter_few, none", "[bank_conflicts]") {
+  const int tile = (2 * kFewWarps + 2) * kFewPitch;
+  for (int begin = 0; begin < tile; begin += kFewWarps * kWarpSize)
+    CHECK(conflict_degree(kFewWarps * kWarpSize, 1, [&](int thread) {
+            const int64_t e = begin + thread;
+            return e < tile ? e : -1;
+          }) == 1);
+  // Lanes in which every position of the window wins; the others read one of the four, too.
+  CHECK(conflict_degree(kWarpSize, 1, [](int lane) {
+          return int64_t{lane % 4 / 2} * kFewPitch + lane % 2;
+        }) == 1);
+
   const auto sums = [](int warp, int tap, int lane) {  // sums[warp][tap][lane]
     return (int64_t(warp) * (kTaps + 1) + tap) * kWarpSize + lane;
   };
   for (int tap = 0; tap <= kTaps; ++tap)
-    CHECK(conflict_degree(kBlockSize, 1, [&](int thread) {
+    CHECK(conflict_degree(kFewWarps * kWarpSize, 1, [&](int thread) {
             return sums(thread / kWarpSize, tap, thread % kWarpSize);
           }) == 1);
-  for (int from = 0; from < kBlockSize / kWarpSize; ++from)
+  for (int from = 0; from < kFewWarps; ++from)
     CHECK(conflict_degree((kTaps + 1) * kWarpSize, 1,
                           [&](int e) { return sums(from, e / kWarpSize, e % kWarpSize); }) == 1);
 }

@@ -217,6 +217,9 @@ inline std::vector<ConvShape> edge_conv_pool_shapes() {
       conv_pool(5, 2, 2, 33, 32),
       conv_pool(1, 10, 12, 64, 33),
       conv_pool(2, 6, 6, 31, 65),
+      conv_pool(2, 12, 14, 32, 64),  // several tiles of 5x5 windows, whole groups of channels
+      conv_pool(131, 2, 2, 8, 4),    // more images than slices
+      conv_pool(130, 4, 2, 1, 2),
       conv_pool_same(1, 2, 2, 1, 4),
       conv_pool_same(2, 4, 6, 3, 3),
       conv_pool_same(3, 6, 2, 5, 1),
@@ -225,6 +228,7 @@ inline std::vector<ConvShape> edge_conv_pool_shapes() {
       conv_pool_same(1, 24, 34, 1, 9),
       conv_pool_same(5, 4, 4, 64, 31),
       conv_pool_same(1, 28, 28, 4, 32),
+      conv_pool_same(1, 20, 12, 64, 64),
       conv_pool(1, 4, 6, 2, 4, {0, 0}, {1, 0}),   // a row that no window reads
       conv_pool(2, 6, 4, 4, 32, {0, 0}, {0, 1}),  //
       conv_pool(3, 2, 4, 33, 9, {0, 0}, {3, 2}),  //
