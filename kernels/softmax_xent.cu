@@ -88,10 +88,17 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   const int label = labels[row];
   // A label that is not a class makes the loss a NaN, which the caller sees.
   const float label_logit = label < z.classes ? logits[int64_t{row} * z.classes + label] : NAN;
+  const int rows = state != nullptr ? batch_rows(*state, n) : n;
+  // What two threads will go on with, asked for early: nobody else writes it before every block is
+  // done.
+  MetricSums sums{};
+  if (threadIdx.x == 0)
+    sums = {metrics->loss,    metrics->correct,
+            metrics->samples, metrics->first_nonfinite,
+            metrics->batches, 0};
+  const bool sets_up = state != nullptr && blockIdx.x == 0 && threadIdx.x == kWarpSize;
   StepState step{};
-  if (state != nullptr) step = *state;
-  MetricSums sums = *metrics;  // which nobody writes before every block is done
-  const int rows = state != nullptr ? batch_rows(step, n) : n;
+  if (sets_up) step = *state;
 
   const RowMaximum best = row_maximum(z);
   const float sum = sum_of_exponentials(z, best.value);
@@ -112,7 +119,7 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   }
 
   __syncthreads();  // lane 0 of every warp wrote, thread 0 reads
-  if (blockIdx.x == 0 && threadIdx.x == kWarpSize && state != nullptr) {
+  if (sets_up) {
     set_up_update(step);
     state->beta1_power = step.beta1_power;
     state->beta2_power = step.beta2_power;
@@ -141,7 +148,6 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   sums.samples += rows;
   sums.batches += 1;
   if (!std::isfinite(total.loss) && sums.first_nonfinite == 0) sums.first_nonfinite = sums.batches;
-  sums.ticket = 0;
   *metrics = sums;
   if (sums.reports != nullptr && sums.batches % kReportBatches == 0)
     sums.reports[(sums.batches / kReportBatches - 1) % kReports] = sums;
