@@ -58,7 +58,9 @@ def jobs(options):
                                       str(HERE / "tests"), "-t", str(HERE.parent)])
     contraction = HERE.parent / "contraction.py"
     if contraction.exists():
-        yield Job("contraction", [sys.executable, str(contraction), options.build])
+        yield Job("contraction", [
+            sys.executable, str(contraction), "--cuobjdump", options.cuobjdump, "--nvdisasm",
+            options.nvdisasm, f"{options.build}/kernels/CMakeFiles/mnist_kernels_cuda.dir"])
 
 
 def check(options):

@@ -21,7 +21,7 @@ _PIPES = {
     "tensor": "HMMA",
     "uniform": "ULDC UIADD3 UIMAD USHF ULEA UMOV ULOP3 UISETP USEL UPLOP3 UPRMT R2UR VOTEU UPOPC "
                "UFLO UBREV",
-    "memory": "LDG STG LDS STS ATOMG RED LDSM LDGSTS SHFL",
+    "memory": "LDG LD STG ST LDS STS ATOMG RED LDSM LDGSTS SHFL",
     "constant": "LDC",
     "issue": "BRA EXIT BSSY BSYNC BREAK CALL RET BAR NOP YIELD WARPSYNC S2R S2UR MEMBAR ERRBAR "
              "CGAERRBAR CCTL DEPBAR LDGDEPBAR VOTE ACQBULK PREEXIT",
@@ -44,7 +44,7 @@ class _Static:
         self.read = ins.read_barrier if ins.read_barrier < 6 else None
         self.bypass = ("SYS" if "SYS" in ins.modifiers else
                        "GPU" if "STRONG" in ins.modifiers else "")
-        self.memory = ins.name in ("LDG", "STG", "LDS", "STS", "ATOMG", "RED", "LDSM", "LDGSTS")
+        self.memory = _PIPE_OF[ins.name] == "memory" and ins.name != "SHFL"
         self.text = f"{ins.address:#06x} {ins.text}"
         self.barrier = None  # (number, warps or None for all) of a BAR
         if ins.name == "BAR":
@@ -174,7 +174,7 @@ class Multiprocessor:
             other = min(free["fma_heavy"], free["fma_lite"])
         elif pipe == "memory":
             other = max(free["mio"], self.port_free - self.model.port_queue)
-            if static.name == "STG":
+            if static.name in ("STG", "ST"):
                 other = max(other, self.store_free - self.model.store_queue)
         elif pipe == "constant":
             other = free["mio"]
@@ -269,7 +269,7 @@ class Multiprocessor:
             return m.source_read_latency + queue
         if name in ("ATOMG",):
             return m.atomic_latency
-        if name in ("STG", "RED"):
+        if name in ("STG", "ST", "RED"):
             self.store_free = max(self.store_free, time) + m.l2_store_sector * len(sectors)
             return m.source_read_latency + queue
         arrival = time

@@ -137,13 +137,14 @@ def _store(ins, address, space, views):
     return run
 
 
-@operation("LDG")
+@operation("LDG", "LD")
 def _ldg(ins, c):
+    """LD, ST: by a generic address; one of shared memory would be found outside of the arena."""
     modifiers(ins, *_WIDTHS, *_HINTS)
     return _load(ins, global_address(ins.operands[1], c), "global", lambda w: w.memory.views)
 
 
-@operation("STG")
+@operation("STG", "ST")
 def _stg(ins, c):
     modifiers(ins, *_WIDTHS, *_HINTS)
     return _store(ins, global_address(ins.operands[0], c), "global", lambda w: w.memory.views)

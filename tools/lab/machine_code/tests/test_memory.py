@@ -19,6 +19,10 @@ class Memory(unittest.TestCase):
         with self.assertRaisesRegex(ExecutionError, "shared memory access out of bounds"):
             one("LDS R12, [R0]")
 
+    def test_generic_addresses(self):
+        got = one("LD.E R12, desc[UR4][R6.64]\nST.E desc[UR4][R8.64+0x80], R12")
+        self.assertEqual(got.tolist(), SAMPLES)
+
     def test_never_written(self):
         machine = Machine(SAMPLES, track=True)
         with self.assertRaisesRegex(ExecutionError, "never written"):
