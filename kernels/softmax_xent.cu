@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   if (threadIdx.x == 0)
     sums = {metrics->loss,    metrics->correct,
             metrics->samples, metrics->first_nonfinite,
-            metrics->batches, 0};
+            metrics->batches, 0,
+            metrics->reports};
   const bool sets_up = state != nullptr && blockIdx.x == 0 && threadIdx.x == kWarpSize;
   StepState step{};
   if (sets_up) step = *state;
