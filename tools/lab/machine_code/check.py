@@ -10,8 +10,8 @@ HERE = pathlib.Path(__file__).parent
 
 # (what, program, arguments, options of `run`), what takes longest first.
 RUNS = (
-    ("both targets", "tests_both_targets", (), ("--races", "--initialised")),
     ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]",), ()),
+    ("both targets", "tests_both_targets", (), ("--races", "--initialised")),
     ("dense layers", "tests_machine_code", ("[dense]",), ()),
     ("the rest of a step", "tests_machine_code", ("[normalize],[softmax_xent],[adam]",), ()),
     ("other layers", "tests_machine_code", ("[maxpool2d],[dropout],[init]",), ()),
