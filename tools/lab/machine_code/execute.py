@@ -15,7 +15,7 @@ from .errors import ExecutionError, Unsupported
 from .memory import MemoryFault
 from .numerics import U32
 from .races import Races
-from .operands import predicate
+from .operands import integer, predicate
 from .semantics import compile_instruction
 
 _NOWHERE = np.int32(2 ** 31 - 1)
@@ -114,10 +114,12 @@ class Program:
         after = ins.address + INSTRUCTION_BYTES
         conditions = [] if ins.guard is None else [predicate(ins.guard)]
         if ins.name == "BRA":
-            for m in ins.modifiers:
-                if m not in ("U",):
-                    raise Unsupported(f"modifier .{m}: {ins.text}")
-            conditions += [predicate(o) for o in ins.operands]
+            if ins.modifiers == ("DIV",):
+                conditions.append(self._diverged(integer(ins.operands[0], self)))
+            elif ins.modifiers in ((), ("U",)):
+                conditions += [predicate(o) for o in ins.operands]
+            else:
+                raise Unsupported(ins.text)
             return self._branch(conditions, ins.target, after)
         if ins.name == "CALL":
             if ins.modifiers != ("REL", "NOINC") or conditions:
@@ -154,6 +156,11 @@ class Program:
         for condition in conditions:
             taken = taken & condition(w)
         return taken
+
+    @staticmethod
+    def _diverged(mask):
+        """Whether not all lanes of the mask are here."""
+        return lambda w: (w.bits(w.active) & mask(w)) != mask(w)
 
     def _branch(self, conditions, target, after):
         if target is None:

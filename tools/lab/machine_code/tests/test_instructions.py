@@ -82,6 +82,25 @@ class Control(unittest.TestCase):
         self.assertEqual(got.tolist(), [a + (alone[i + 1] if i < 31 else a)
                                         for i, a in enumerate(alone)])
 
+    def test_branch_if_diverged(self):  # lanes from 10 on have left
+        got = one("""
+            UMOV UR15, 0xffffffff
+            MOV R12, RZ
+            MOV R13, RZ
+            BRA.DIV UR15, {diverged}
+            VIADD R12, R12, 0x1
+            BSSY B0, {join}
+            ISETP.GE.AND P0, PT, R0, 0xa, PT
+            @P0 BRA {join}
+            BRA.DIV UR15, {diverged}
+            VIADD R12, R12, 0x40
+            diverged:
+            VIADD R12, R12, 0x2
+            join:
+            BSYNC B0
+            """)
+        self.assertEqual(got.tolist(), [3 if lane < 10 else 1 for lane in range(32)])
+
     def test_call(self):
         got = one("""
             MOV R14, {back}
