@@ -75,8 +75,8 @@ __device__ inline int64_t vector_index(int i) {
   return (int64_t{blockIdx.x} * kVectorsPerThread + i) * blockDim.x + threadIdx.x;
 }
 
-// The number of warps, at most kBlockSize threads, among which `tasks` divide most evenly: 13 tasks
-// go to 7 warps in two rounds, not to 8.
+// The number of warps, at most `most`, among which `tasks` divide most evenly: 13 tasks go to 7
+// warps in two rounds, not to 8.
 inline int balanced_warps(int tasks, int most = kBlockSize / kWarpSize) {
   return ceil_div(tasks, ceil_div(tasks, most));
 }

@@ -9,12 +9,13 @@
 //
 // Default network: x [128,28,28,1], w [3,3,1,32], y [128,12,12,32] pooled. Only P = Q = 24 of 26
 // rows and columns are computed: no later pooling keeps anything of the others. Grid (128, 1),
-// block 192 = 6 warps. Block (n, 0) makes image n; its warp w makes rows w and w + 6 of the twelve
-// rows of windows, in twelve steps each; lane l makes channel l. No shared memory. A window's
-// maximum leaves in one store of 128 bytes a warp, its index in one of 32.
+// block 384 = 12 warps. Block (n, 0) makes image n; its warp w makes row w of the twelve rows of
+// windows, in twelve steps; lane l makes channel l. No shared memory. A window's maximum leaves in
+// one store of 128 bytes a warp, its index in one of 32.
 #pragma once
 
 #include "kernels/common.cuh"
+#include "kernels/constant_shape.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
 #include "kernels/shapes.h"
@@ -57,18 +58,22 @@ struct DirectConvOutput {
   }
 };
 
+inline constexpr int kMostDirectThreads = 384;
+
 // x [N,H,W], w [R,S,K], out.y [N,P,Q,K] or pooled. blockIdx is (image, group of 32 channels); the
 // block's warps take turns on the rows of patches. kR x kS is the filter's size, 0 x 0 any.
-template <bool kPool, int kR, int kS>
-__global__ void __launch_bounds__(kBlockSize, 1)
-    conv2d_direct_kernel(DirectConvOutput out, const float* x, const float* w, ConvShape shape) {
+template <bool kPool, int kR, int kS, typename Shape>
+__global__ void __launch_bounds__(kMostDirectThreads, 1)
+    conv2d_direct_kernel(DirectConvOutput out, const float* x, const float* w, Shape shape) {
   if (!warp_works()) return;
-  const int n = blockIdx.x, k = blockIdx.y * kWarpSize, valid = shape.k - k;
+  const int n = blockIdx.x, k = blockIdx.y * kWarpSize;
+  const int valid = shape.k % kWarpSize == 0 ? kWarpSize : shape.k - k;
   const int r_count = kR > 0 ? kR : shape.r, s_count = kS > 0 ? kS : shape.s;
   const float* image = x + int64_t{n} * shape.h * shape.w;
   const WarpFloat bias = out.bias != nullptr ? warp_load(out.bias + k, valid) : WarpFloat{};
   const auto pixel = [&](int h, int col) {
-    const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(col) < unsigned(shape.w);
+    const bool inside = kIsConstant<Shape> ||
+                        (unsigned(h) < unsigned(shape.h) && unsigned(col) < unsigned(shape.w));
     return inside ? image[h * shape.w + col] : 0.0f;
   };
 
@@ -80,10 +85,12 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 
   const int patch_rows = ceil_div(shape.p, 2), patch_cols = ceil_div(shape.q, 2);
   const int warps = blockDim.x / kWarpSize;
+  constexpr int kUnroll = kIsConstant<Shape> ? 4 : 1;
   for (int i = threadIdx.x / kWarpSize; i < patch_rows; i += warps) {
     const int top = 2 * i - shape.pad_h;  // of the patch's input
     [[maybe_unused]] SlidingPatch<float, kR + 1, kS + 1> patch;
     if constexpr (kR > 0) patch.begin(top, -shape.pad_w, pixel);
+#pragma unroll kUnroll
     for (int j = 0; j < patch_cols; ++j) {
       const int left = 2 * j - shape.pad_w;
       WarpFloat sum[2][2] = {};
@@ -125,11 +132,17 @@ void conv2d_direct(const DirectConvOutput& out, const float* x, const float* w,
   CHECK(conv2d_direct_fits(shape));
   const int channel_blocks = ceil_div(shape.k, kWarpSize);
   CHECK(channel_blocks <= 65535);
-  const auto kernel = shape.r == 3 && shape.s == 3 ? conv2d_direct_kernel<kPool, 3, 3>
-                                                   : conv2d_direct_kernel<kPool, 0, 0>;
-  launch(kernel, dim3(unsigned(shape.n), unsigned(channel_blocks)),
-         dim3(unsigned(balanced_warps(ceil_div(shape.p, 2)) * kWarpSize)), stream, out, x, w,
-         shape);
+  const dim3 grid{unsigned(shape.n), unsigned(channel_blocks)};
+  const dim3 block{
+      unsigned(balanced_warps(ceil_div(shape.p, 2), kMostDirectThreads / kWarpSize) * kWarpSize)};
+  if constexpr (kPool)
+    if (DefaultConv1::is(shape)) {
+      const auto kernel = conv2d_direct_kernel<kPool, 3, 3, DefaultConv1>;
+      return launch(kernel, grid, block, stream, out, x, w, DefaultConv1{shape.n});
+    }
+  const auto kernel = shape.r == 3 && shape.s == 3 ? conv2d_direct_kernel<kPool, 3, 3, ConvShape>
+                                                   : conv2d_direct_kernel<kPool, 0, 0, ConvShape>;
+  launch(kernel, grid, block, stream, out, x, w, shape);
 }
 
 }  // namespace mnist::MNIST_TARGET
