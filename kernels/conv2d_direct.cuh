@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kMostDirectThreads, 1)
 
   const int patch_rows = ceil_div(shape.p, 2), patch_cols = ceil_div(shape.q, 2);
   const int warps = blockDim.x / kWarpSize;
-  constexpr int kUnroll = kIsConstant<Shape> ? 4 : 1;
+  [[maybe_unused]] constexpr int kUnroll = kIsConstant<Shape> ? 4 : 1;
   for (int i = threadIdx.x / kWarpSize; i < patch_rows; i += warps) {
     const int top = 2 * i - shape.pad_h;  // of the patch's input
     [[maybe_unused]] SlidingPatch<float, kR + 1, kS + 1> patch;
