@@ -4,10 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <type_traits>
-#include <utility>
 
 #include "kernels/check.h"
+#include "kernels/unrolled.cuh"
 
 namespace mnist::MNIST_TARGET {
 
@@ -18,29 +17,6 @@ inline constexpr int kBlockSize = 256;  // of elementwise kernels
 template <typename T>
 constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;
-}
-
-// f(0), ..., f(count - 1), each with its number as a constant: always unrolled, so that arrays
-// indexed by it can live in registers. g++ has to be told to inline the lambda, too:
-// [&](auto i) INLINED { ... }.
-#define INLINED __attribute__((always_inline))
-template <typename F, int... i>
-__device__ __forceinline__ void unrolled(F&& f, std::integer_sequence<int, i...>) {
-  (f(std::integral_constant<int, i>()), ...);
-}
-template <int count, typename F>
-__device__ __forceinline__ void unrolled(F&& f) {
-  unrolled(f, std::make_integer_sequence<int, count>());
-}
-
-// f(0, 0), f(0, 1), ..., f(rows - 1, cols - 1) in the same way.
-template <int cols, typename F, int... i>
-__device__ __forceinline__ void unrolled2(F&& f, std::integer_sequence<int, i...>) {
-  (f(std::integral_constant<int, i / cols>(), std::integral_constant<int, i % cols>()), ...);
-}
-template <int rows, int cols, typename F>
-__device__ __forceinline__ void unrolled2(F&& f) {
-  unrolled2<cols>(f, std::make_integer_sequence<int, rows * cols>());
 }
 
 // The grid of kBlockSize blocks for `threads` threads, each of which does one element or vector.

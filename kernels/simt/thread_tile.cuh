@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/common.cuh"
 #include "kernels/simt/warp_float.cuh"
+#include "kernels/unrolled.cuh"
 
 namespace mnist::MNIST_TARGET {
 
