@@ -38,13 +38,12 @@ class Case(unittest.TestCase):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cuda-mnist-contraction-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
-    def compile(self, statement, *flags, name="toy"):
+    def compile(self, statement, *flags, name="toy", ptx=True):
         source, made = self.dir / f"{name}.cu", self.dir / f"{name}.cu.o"
         source.write_text(KERNEL.format(statement))
-        targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
-        targets += ["-gencode=arch=compute_90,code=compute_90"]
-        subprocess.run([NVCC, "-O3", "-w", "-lineinfo", *targets, *flags, "-c", source, "-o", made],
-                       check=True)
+        code = ",".join([f"sm_{a}" for a in ARCHITECTURES] + ["compute_75"] * ptx)
+        subprocess.run([NVCC, "-O3", "-w", "-lineinfo", f"-gencode=arch=compute_75,code=[{code}]",
+                        *flags, "-c", source, "-o", made], check=True)
         return made
 
     def check(self, made, status):
@@ -52,7 +51,7 @@ class Case(unittest.TestCase):
                                   "--nvdisasm", TOOLS.nvdisasm, made],
                                  capture_output=True, text=True)
         self.assertEqual(process.returncode, status, process.stdout + process.stderr)
-        return process.stdout
+        return process.stdout + process.stderr
 
     def test_what_is_allowed(self):
         text = self.check(self.compile("""x[i] = fmaf(a, b, sqrtf(a));
@@ -63,6 +62,11 @@ class Case(unittest.TestCase):
   x[i + 4 * n] = float(i / n + threadIdx.x % blockDim.x);""", "-fmad=false"), 0)
         for architecture in ARCHITECTURES:
             self.assertIn(f"sm_{architecture}: 1 kernels", text)
+
+    def test_objects_without_ptx(self):
+        text = self.check(self.compile("x[i] = a + b;", "-fmad=false", ptx=False), 77)
+        self.assertEqual(text.count("\n"), 1)
+        self.assertIn("not run: no PTX in toy.cu.o", text)
 
     def test_contraction_by_the_compiler(self):
         text = self.check(self.compile("x[i] = a * b + 1.0f;", "-fmad=true"), 1)

@@ -18,7 +18,8 @@ code     square root, or in the routines that ptxas adds for these two; approxim
 Exact division and square root are ptxas' own (div.rn, sqrt.rn), which IEEE 754 defines to the last
 bit. What is not seen: how MUFU rounds inside of those.
 
-Status 0: so it is. 1: something else was found. 77: a tool is missing.
+Status 0: so it is. 1: something else was found. 77: a tool is missing, or the objects hold no PTX,
+which says what each line may do: an architecture without -real puts it there.
 """
 import argparse
 import collections
@@ -174,7 +175,7 @@ def check_machine_code(text, unit, count):
 
 
 def check_object(path, tools):
-    """(findings, {architecture: counts}) of one object."""
+    """(findings, {architecture: counts}) of one object; None if it holds no PTX."""
     with tempfile.TemporaryDirectory() as directory:
         def run(*command):
             process = subprocess.run(command, cwd=directory, capture_output=True, text=True)
@@ -185,11 +186,11 @@ def check_object(path, tools):
         options = run(tools.cuobjdump, "-xelf", "all", "-xptx", "all", path.resolve())
         unit, counts = Unit(), {}
         texts = [file.read_text() for file in sorted(directory.glob("*.ptx"))]
+        if not texts:
+            return None
         for text in texts:
             read_ptx(text, unit)
         findings = [("PTX", path.name, *finding) for finding in dict.fromkeys(unit.findings)]
-        if not texts:
-            findings.append(("PTX", path.name, ("?", 0), "none in this object"))
         if options.count("--fmad false") < len(texts):
             findings.append(("PTX", path.name, ("?", 0), "made without -fmad=false"))
         for place in sorted(unit.fused):
@@ -226,7 +227,13 @@ def main():
 
     totals, findings = {}, []
     with concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:
-        for found, counts in pool.map(check_object, objects, [options] * len(objects)):
+        results = list(pool.map(check_object, objects, [options] * len(objects)))
+        blind = [path.name for path, result in zip(objects, results) if result is None]
+        if blind:
+            print(f"contraction.py: not run: no PTX in {', '.join(blind)}; compile with an "
+                  "architecture without -real", file=sys.stderr)
+            return 77
+        for found, counts in results:
             findings += found
             for architecture, count in counts.items():
                 totals.setdefault(architecture, collections.Counter()).update(count)

@@ -40,7 +40,7 @@ if ! has CMAKE_CUDA_FLAGS: || ! has MNIST_TESTS:.*=ON ||
   build=$root/build/machine-code
 fi
 if ! has CMAKE_CUDA_FLAGS:; then
-  cmake --preset release -S "$root" -B "$build" -DCMAKE_CUDA_ARCHITECTURES=90-real >&2
+  cmake --preset release -S "$root" -B "$build" -DCMAKE_CUDA_ARCHITECTURES=90 >&2
 fi
 
 python=''
