@@ -11,7 +11,7 @@
 //     . . . .                              .  .  . .     .  .  .  .     20 21 22 .     . 20 21 22
 //
 //   dw[r,s,c,k]         += d * patch[a+r][b+s][c]
-//   dpatch[a+r][b+s][c] += d * w[r,s,k,c]
+//   dpatch[a+r][b+s][c] += d * w[r,s,c,k]
 //
 // That is a quarter of the work of the dense products, and none where the ReLU left d = 0. Lanes
 // are input channels, so that (a,b) is the same for a whole warp. No branch depends on it: for the
@@ -101,7 +101,7 @@ inline constexpr int kFilterThreads = kFilterWarps * kWarpSize;
 // partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 input
 // channels, 64 output channels, slice of the images). kWhole: no such group is cut short.
 template <bool kWhole>
-__global__ void __maxnreg__(48)
+__global__ void __maxnreg__(56)
     conv2d_pool_backward_filter_kernel(float* partial, const float* x, const float* dy,
                                        const uint8_t* argmax, ConvShape shape) {
   __shared__ __align__(16) float tile[kTileSide][kTileSide][kWarpSize];
@@ -119,17 +119,15 @@ __global__ void __maxnreg__(48)
     for (int top = 0; top < rows; top += kTileWindows)
       for (int left = 0; left < cols; left += kTileWindows) {
         const int64_t corner = ((int64_t{n} * rows + top) * cols + left) * shape.k;
-        const float* tile_dy = dy + corner;
-        const uint8_t* tile_argmax = argmax + corner;
         WarpArray<Winner> next;  // loaded one output channel ahead
         const auto fetch = [&](int k) INLINED {
           next.fill([&](int window) INLINED {
             const int i = window / kTileWindows, j = window % kTileWindows;
             const bool exists =
                 i < kTileWindows && top + i < rows && left + j < cols && k < shape.k;
-            const int at = (i * cols + j) * shape.k + k;
-            const float d = exists ? tile_dy[at] : 0.0f;
-            const int code = exists ? tile_argmax[at] : 0;
+            const int64_t at = corner + (i * cols + j) * shape.k + k;
+            const float d = exists ? dy[at] : 0.0f;
+            const int code = exists ? argmax[at] : 0;
             return Winner{d, ((2 * i + code / 2) * kTileSide + 2 * j + code % 2) * kWarpSize};
           });
         };
@@ -160,12 +158,6 @@ __global__ void __maxnreg__(48)
             float* dw = out + sums.dw(c, k);
             float* dbias = out + sums.dbias() + k;
             WarpFloat sum[3][3] = {}, bias = {};  // of d, in lane 0
-            if (!first) {
-              unrolled2<3, 3>([&](auto r, auto s) INLINED {
-                sum[r][s] = warp_load(dw + (r * 3 + s) * kWarpSize, kWarpSize);
-              });
-              if (blockIdx.x == 0) bias = warp_load(dbias, 1);
-            }
             const unsigned some =
                 winners.where([](const Winner& w) INLINED { return w.d != 0.0f; });
             for_each_bit(some, [&](int i) INLINED {
@@ -179,87 +171,95 @@ __global__ void __maxnreg__(48)
               bias = bias + WarpFloat{d};
             });
             unrolled2<3, 3>([&](auto r, auto s) INLINED {
-              warp_store(dw + (r * 3 + s) * kWarpSize, sum[r][s], kWarpSize);
+              float* at = dw + (r * 3 + s) * kWarpSize;
+              if (!first) sum[r][s] = warp_load(at, kWarpSize) + sum[r][s];
+              warp_store(at, sum[r][s], kWarpSize);
             });
-            if (blockIdx.x == 0) warp_store(dbias, bias, 1);
+            if (blockIdx.x == 0) {
+              if (!first) bias = warp_load(dbias, 1) + bias;
+              warp_store(dbias, bias, 1);
+            }
           }
         __syncthreads();  // all have read the tile, the next follows
         first = false;
       }
 }
 
-// The same for few input channels. Lanes are output channels, for input channel blockIdx.y. A warp
-// takes a row of windows, twelve of them at a time, whose gradients and argmaxes it loads before
-// the block brings their input; each lane then reads the nine pixels under its own winner
-// (warp_pick). The warps' sums meet in shared memory and are added in order.
+// The same for few input channels. Lanes are output channels, for input channel blockIdx.y. A block
+// takes a tile of up to 12 rows of 12 windows. A warp takes a row, whose gradients and argmaxes it
+// loads before the block brings the input; each lane then reads the nine pixels under its own
+// winner (warp_pick). Each row of a tile has its own sums, in shared memory; in the end they are
+// added in order.
 //
 // Default network, first convolution: x [128,28,28,1], dy and argmax [128,12,12,32], partial
 // [128][9*32 + 32] (0.16 MB). Grid (1, 1, 128), block 384 = 12 warps. Block (0, 0, z) makes image
-// z; its warp v takes row v of windows, lane l output channel l.
-inline constexpr int kFewWarps = 12, kFewWindows = 12;
-// Four columns more than a row of windows needs: the four positions of a window lie in four banks.
-inline constexpr int kFewPitch = 2 * kFewWindows + 4;
+// z, one tile; its warp v takes row v of windows, lane l output channel l.
+inline constexpr int kFewRows = 12, kFewCols = 12;
+// Four columns more than the windows need: the four positions of a window lie in four banks.
+inline constexpr int kFewPitch = 2 * kFewCols + 4;
 static_assert(kFewPitch % 32 > 1 && kFewPitch % 32 < 31);
 
-// partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]. blockIdx is (32 output
-// channels, input channel, slice of the images).
-__global__ void __launch_bounds__(kFewWarps* kWarpSize, 1)
+// partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]; tile_rows, at most
+// kFewRows. blockIdx is (32 output channels, input channel, slice of the images).
+__global__ void __launch_bounds__(kFewRows* kWarpSize, 1)
     conv2d_pool_backward_filter_few_kernel(float* partial, const float* x, const float* dy,
-                                           const uint8_t* argmax, ConvShape shape) {
-  __shared__ float tile[2 * kFewWarps + 2][kFewPitch];
-  __shared__ float sums[kFewWarps][kTaps + 1][kWarpSize];
+                                           const uint8_t* argmax, int tile_rows, ConvShape shape) {
+  __shared__ float tile[2 * kFewRows + 2][kFewPitch];
+  __shared__ float sums[kFewRows][kTaps + 1][kWarpSize];
   const int warp = threadIdx.x / kWarpSize, warps = blockDim.x / kWarpSize;
   const int k = blockIdx.x * kWarpSize, c = blockIdx.y, valid = shape.k - k;
   const int rows = shape.p / 2, cols = shape.q / 2;
 
-  WarpFloat sum[3][3] = {}, bias = {};
+  bool first = true;
   for (int n = blockIdx.z; n < shape.n; n += gridDim.z)
-    for (int top = 0; top < rows; top += warps)
-      for (int left = 0; left < cols; left += kFewWindows) {
-        WarpFloat d[kFewWindows] = {};
-        WarpInt code[kFewWindows] = {};
-        if (warp_works()) {
-          const int64_t corner = ((int64_t{n} * rows + top + warp) * cols + left) * shape.k + k;
-          unrolled<kFewWindows>([&](auto j) INLINED {
-            const int there = top + warp < rows && left + j < cols ? valid : 0;
-            d[j] = warp_load(dy + corner + j * shape.k, there);
-            code[j] = warp_load(argmax + corner + j * shape.k, there);
+    for (int top = 0; top < rows; top += tile_rows)
+      for (int left = 0; left < cols; left += kFewCols) {
+        WarpFloat d[kFewCols] = {};
+        WarpInt code[kFewCols] = {};
+        const auto fetch = [&](int i) INLINED {
+          const int64_t row = ((int64_t{n} * rows + top + i) * cols + left) * shape.k + k;
+          unrolled<kFewCols>([&](auto j) INLINED {
+            const int there = top + i < rows && left + j < cols ? valid : 0;
+            d[j] = warp_load(dy + row + j * shape.k, there);
+            code[j] = warp_load(argmax + row + j * shape.k, there);
           });
-        }
+        };
+        if (warp_works()) fetch(warp);
         const float* image = x + int64_t{n} * shape.h * shape.w * shape.c + c;
-        for (int e = threadIdx.x; e < (2 * warps + 2) * kFewPitch; e += blockDim.x) {
+        for (int e = threadIdx.x; e < (2 * tile_rows + 2) * kFewPitch; e += blockDim.x) {
           const int h = 2 * top + e / kFewPitch - shape.pad_h;
           const int w = 2 * left + e % kFewPitch - shape.pad_w;
           const bool inside = unsigned(h) < unsigned(shape.h) && unsigned(w) < unsigned(shape.w);
           tile[e / kFewPitch][e % kFewPitch] = inside ? image[(h * shape.w + w) * shape.c] : 0.0f;
         }
         __syncthreads();  // all threads wrote the tile, all warps read it
-        const float(*own)[kFewPitch] = &tile[2 * warp];  // the warp's row of windows
         if (warp_works())
-          unrolled<kFewWindows>([&](auto j) INLINED {
-            unrolled2<3, 3>([&](auto r, auto s) INLINED {
-              const WarpFloat input = warp_pick<kFewPitch>(&own[r][2 * j + s], code[j]);
-              sum[r][s] = warp_fma(d[j], input, sum[r][s]);
+          for (int i = warp; i < tile_rows; i += warps) {
+            if (i != warp) fetch(i);
+            WarpFloat sum[kTaps + 1] = {};
+            const float(*input)[kFewPitch] = &tile[2 * i];
+            unrolled<kFewCols>([&](auto j) INLINED {
+              unrolled2<3, 3>([&](auto r, auto s) INLINED {
+                const WarpFloat v = warp_pick<kFewPitch>(&input[r][2 * j + s], code[j]);
+                sum[r * 3 + s] = warp_fma(d[j], v, sum[r * 3 + s]);
+              });
+              sum[kTaps] = sum[kTaps] + d[j];
             });
-            bias = bias + d[j];
-          });
-        __syncthreads();  // all have read the tile, the next follows
+            unrolled<kTaps + 1>([&](auto t) INLINED {
+              float* to = sums[i][t];
+              warp_store(to, first ? sum[t] : warp_load(to, kWarpSize) + sum[t], kWarpSize);
+            });
+          }
+        __syncthreads();  // all have read the tile and written their sums
+        first = false;
       }
-  if (warp_works()) {
-    unrolled2<3, 3>([&](auto r, auto s) INLINED {
-      constexpr int tap = r * 3 + s;
-      warp_store(sums[warp][tap], sum[r][s], kWarpSize);
-    });
-    warp_store(sums[warp][kTaps], bias, kWarpSize);
-  }
-  __syncthreads();  // every warp wrote its sums, all threads read them
 
   const PartialShape slice{shape.c, shape.k};
   float* out = partial + int64_t{blockIdx.z} * slice.size();
   for (int e = threadIdx.x; e < (kTaps + 1) * kWarpSize; e += blockDim.x) {
     const int t = e / kWarpSize, lane = e % kWarpSize;
     float sum = sums[0][t][lane];
-    for (int from = 1; from < warps; ++from) sum += sums[from][t][lane];
+    for (int i = 1; i < tile_rows; ++i) sum += sums[i][t][lane];
     if (t < kTaps)
       out[slice.dw(k, c) + e] = sum;
     else if (c == 0 && lane < valid)
@@ -282,9 +282,10 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
   const PartialShape partial{shape.c, shape.k};
   if (partial.few()) {
     const dim3 grid(unsigned(ceil_div(shape.k, kWarpSize)), unsigned(shape.c), slices);
-    const int warps = balanced_warps(shape.p / 2, kFewWarps);
-    launch(conv2d_pool_backward_filter_few_kernel, grid, dim3(unsigned(warps * kWarpSize)), stream,
-           workspace, x, dy, argmax, shape);
+    const int rows = shape.p / 2, tile_rows = ceil_div(rows, ceil_div(rows, kFewRows));
+    launch(conv2d_pool_backward_filter_few_kernel, grid,
+           dim3(unsigned((kManyWarps ? tile_rows : 1) * kWarpSize)), stream, workspace, x, dy,
+           argmax, tile_rows, shape);
   } else {
     const dim3 grid(unsigned(ceil_div(shape.c, kWarpSize)),
                     unsigned(ceil_div(shape.k, kFilterOutputs)), slices);
@@ -354,7 +355,11 @@ __global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
   const int rows = shape.p / 2, cols = shape.q / 2;
   const bool aligned_c = kWhole || shape.c % 4 == 0, aligned_k = kWhole || shape.k % 4 == 0;
 
-  WarpFloat patch[kWindowsPerWarp][4][4] = {};
+  WarpFloat patch[kWindowsPerWarp][4][4];
+  if (warp_works())
+#pragma unroll
+    for (int g = 0; g < kWindowsPerWarp; ++g)
+      unrolled2<4, 4>([&](auto r, auto s) INLINED { patch[g][r][s] = WarpFloat{}; });
   for (int k0 = 0; k0 < shape.k; k0 += kFilterDepth) {
     const int depth = kWhole ? kFilterDepth : min(kFilterDepth, shape.k - k0);
     WarpArray<Winner> winners[kWindowsPerWarp];
@@ -404,13 +409,16 @@ __global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
           const unsigned some = winners[g].where([&](const Winner& winner) INLINED {
             return winner.d != 0.0f && winner.where == 2 * a + b;
           });
+          WarpFloat sum[3][3];
+          unrolled2<3, 3>([&](auto r, auto s) INLINED { sum[r][s] = patch[g][a + r][b + s]; });
           for_each_bit(some, [&](int k) INLINED {
             const float d = winners[g].at(k, [](const Winner& winner) INLINED { return winner.d; });
             unrolled2<3, 3>([&](auto r, auto s) INLINED {
               const WarpFloat v = warp_load(filter[r * 3 + s][k], kWarpSize);
-              patch[g][a + r][b + s] = warp_fma(d, v, patch[g][a + r][b + s]);
+              sum[r][s] = warp_fma(d, v, sum[r][s]);
             });
           });
+          unrolled2<3, 3>([&](auto r, auto s) INLINED { patch[g][a + r][b + s] = sum[r][s]; });
         });
     __syncthreads();  // all have read the filter; the next follows, or the tile
   }

@@ -286,9 +286,9 @@ TEST_CASE("bank conflicts: conv2d_pool_backward_filter, none", "[bank_conflicts]
 }
 
 TEST_CASE("bank conflicts: conv2d_pool_backward_filter_few, none", "[bank_conflicts]") {
-  const int tile = (2 * kFewWarps + 2) * kFewPitch;
-  for (int begin = 0; begin < tile; begin += kFewWarps * kWarpSize)
-    CHECK(conflict_degree(kFewWarps * kWarpSize, 1, [&](int thread) {
+  const int tile = (2 * kFewRows + 2) * kFewPitch;
+  for (int begin = 0; begin < tile; begin += kFewRows * kWarpSize)
+    CHECK(conflict_degree(kFewRows * kWarpSize, 1, [&](int thread) {
             const int64_t e = begin + thread;
             return e < tile ? e : -1;
           }) == 1);
@@ -301,10 +301,10 @@ TEST_CASE("bank conflicts: conv2d_pool_backward_filter_few, none", "[bank_confli
     return (int64_t(warp) * (kTaps + 1) + tap) * kWarpSize + lane;
   };
   for (int tap = 0; tap <= kTaps; ++tap)
-    CHECK(conflict_degree(kFewWarps * kWarpSize, 1, [&](int thread) {
+    CHECK(conflict_degree(kFewRows * kWarpSize, 1, [&](int thread) {
             return sums(thread / kWarpSize, tap, thread % kWarpSize);
           }) == 1);
-  for (int from = 0; from < kFewWarps; ++from)
+  for (int from = 0; from < kFewRows; ++from)
     CHECK(conflict_degree((kTaps + 1) * kWarpSize, 1,
                           [&](int e) { return sums(from, e / kWarpSize, e % kWarpSize); }) == 1);
 }
