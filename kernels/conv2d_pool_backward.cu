@@ -32,10 +32,10 @@ inline constexpr int kTaps = 9;
 inline constexpr int kTileWindows = 5, kTileSide = 2 * kTileWindows + 2;
 inline constexpr int kTileVectors = kTileSide * kTileSide * kWarpSize / 4;  // of 32 channels
 
-// One window and output channel.
-struct Winner {
-  float d;
-  int where;  // the position that won: its argmax, or its offset in the tile
+// The winners of 32 windows or of 32 output channels.
+struct Winners {
+  WarpArray<float> d;
+  WarpArray<int> where;  // the position that won: its argmax, or its offset in the tile
 };
 
 // ---- filter ------------------------------------------------------------------------------------
@@ -119,16 +119,23 @@ __global__ void __maxnreg__(56)
     for (int top = 0; top < rows; top += kTileWindows)
       for (int left = 0; left < cols; left += kTileWindows) {
         const int64_t corner = ((int64_t{n} * rows + top) * cols + left) * shape.k;
-        WarpArray<Winner> next;  // loaded one output channel ahead
+        // Where each window's output channel 0 is, or -1; and its position (0,0) in the tile.
+        WarpArray<int> source, place;
+        warp_for_each([&](int window) INLINED {
+          const int i = window / kTileWindows, j = window % kTileWindows;
+          const bool exists = i < kTileWindows && top + i < rows && left + j < cols;
+          source.own(window) = exists ? (i * cols + j) * shape.k : -1;
+          place.own(window) = (2 * i * kTileSide + 2 * j) * kWarpSize;
+        });
+        Winners next;  // loaded one output channel ahead; single words, a line for each window
         const auto fetch = [&](int k) INLINED {
-          next.fill([&](int window) INLINED {
-            const int i = window / kTileWindows, j = window % kTileWindows;
-            const bool exists =
-                i < kTileWindows && top + i < rows && left + j < cols && k < shape.k;
-            const int64_t at = corner + (i * cols + j) * shape.k + k;
-            const float d = exists ? dy[at] : 0.0f;
+          warp_for_each([&](int window) INLINED {
+            const bool exists = source.own(window) >= 0 && k < shape.k;
+            const int64_t at = corner + source.own(window) + k;
             const int code = exists ? argmax[at] : 0;
-            return Winner{d, ((2 * i + code / 2) * kTileSide + 2 * j + code % 2) * kWarpSize};
+            next.d.own(window) = exists ? dy[at] : 0.0f;
+            next.where.own(window) =
+                place.own(window) + (code / 2 * kTileSide + code % 2) * kWarpSize;
           });
         };
         if (warp_works()) fetch(first_k);
@@ -153,17 +160,16 @@ __global__ void __maxnreg__(56)
         if (warp_works())
 #pragma unroll 1
           for (int k = first_k; k < end_k; ++k) {
-            const WarpArray<Winner> winners = next;
+            const Winners winners = next;
             fetch(k + 1);
             float* dw = out + sums.dw(c, k);
             float* dbias = out + sums.dbias() + k;
             WarpFloat sum[3][3] = {}, bias = {};  // of d, in lane 0
             const unsigned some =
-                winners.where([](const Winner& w) INLINED { return w.d != 0.0f; });
+                warp_where([&](int i) INLINED { return winners.d.own(i) != 0.0f; });
             for_each_bit(some, [&](int i) INLINED {
-              const float d = winners.at(i, [](const Winner& w) INLINED { return w.d; });
-              const float* input =
-                  tile[0][0] + winners.at(i, [](const Winner& w) INLINED { return w.where; });
+              const float d = winners.d.at(i);
+              const float* input = tile[0][0] + winners.where.at(i);
               unrolled2<3, 3>([&](auto r, auto s) INLINED {
                 const WarpFloat v = warp_load(input + (r * kTileSide + s) * kWarpSize, kWarpSize);
                 sum[r][s] = warp_fma(d, v, sum[r][s]);
@@ -201,7 +207,7 @@ static_assert(kFewPitch % 32 > 1 && kFewPitch % 32 < 31);
 
 // partial [slices][PartialShape], x [N,H,W,C], dy and argmax [N,P/2,Q/2,K]; tile_rows, at most
 // kFewRows. blockIdx is (32 output channels, input channel, slice of the images).
-__global__ void __launch_bounds__(kFewRows* kWarpSize, 1)
+__global__ void __launch_bounds__(kFewRows* kWarpSize, 2)
     conv2d_pool_backward_filter_few_kernel(float* partial, const float* x, const float* dy,
                                            const uint8_t* argmax, int tile_rows, ConvShape shape) {
   __shared__ float tile[2 * kFewRows + 2][kFewPitch];
@@ -362,7 +368,7 @@ __global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
       unrolled2<4, 4>([&](auto r, auto s) INLINED { patch[g][r][s] = WarpFloat{}; });
   for (int k0 = 0; k0 < shape.k; k0 += kFilterDepth) {
     const int depth = kWhole ? kFilterDepth : min(kFilterDepth, shape.k - k0);
-    WarpArray<Winner> winners[kWindowsPerWarp];
+    Winners winners[kWindowsPerWarp];
     if (warp_works())
 #pragma unroll
       for (int g = 0; g < kWindowsPerWarp; ++g) {
@@ -371,29 +377,27 @@ __global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
         const bool exists =
             window < kDataWindows && unsigned(i) < unsigned(rows) && unsigned(j) < unsigned(cols);
         const int64_t at = ((int64_t{n} * rows + i) * cols + j) * shape.k + k0;
-        winners[g].fill([&](int k) INLINED {
+        warp_for_each([&](int k) INLINED {
           const bool valid = exists && k < depth;
-          return Winner{valid ? dy[at + k] : 0.0f, valid ? argmax[at + k] : 0};
+          winners[g].d.own(k) = valid ? dy[at + k] : 0.0f;
+          winners[g].where.own(k) = valid ? argmax[at + k] : 0;
         });
       }
 
-    // Eight threads bring 32 output channels of one tap and input channel.
-    constexpr int kAcross = kFilterDepth / 4, kVectors = kTaps * kWarpSize * kAcross, kAtOnce = 3;
+    // Eight threads bring 32 output channels of one row of w: one tap and input channel.
+    constexpr int kAcross = kFilterDepth / 4, kRows = kTaps * kWarpSize, kAtOnce = 3;
+    constexpr int kStride = kDataThreads / kAcross;
+    const int k = threadIdx.x % kAcross * 4;
 #pragma unroll 1
-    for (int begin = threadIdx.x; begin < kVectors; begin += kAtOnce * kDataThreads) {
-      struct Place {
-        int tap, k, c;
-      } place[kAtOnce];
+    for (int row = threadIdx.x / kAcross; row < kRows; row += kAtOnce * kStride) {
       float4 vector[kAtOnce];
       unrolled<kAtOnce>([&](auto i) INLINED {
-        const int e = begin + i * kDataThreads;
-        place[i] = {e / kAcross / kWarpSize, e % kAcross * 4, e / kAcross % kWarpSize};
-        const auto [tap, k, channel] = place[i];
+        const int tap = (row + i * kStride) / kWarpSize, channel = (row + i * kStride) % kWarpSize;
         const int valid = tap < kTaps && channel < valid_c ? depth - k : 0;
         vector[i] = load4(w + (tap * shape.c + c + channel) * shape.k + k0 + k, valid, aligned_k);
       });
       unrolled<kAtOnce>([&](auto i) INLINED {
-        const auto [tap, k, channel] = place[i];
+        const int tap = (row + i * kStride) / kWarpSize, channel = (row + i * kStride) % kWarpSize;
         if (tap >= kTaps) return;
         filter[tap][k][channel] = vector[i].x;
         filter[tap][k + 1][channel] = vector[i].y;
@@ -406,13 +410,13 @@ __global__ void __launch_bounds__(kDataThreads, kWhole ? 2 : 1)
 #pragma unroll
       for (int g = 0; g < kWindowsPerWarp; ++g)
         unrolled2<2, 2>([&](auto a, auto b) INLINED {
-          const unsigned some = winners[g].where([&](const Winner& winner) INLINED {
-            return winner.d != 0.0f && winner.where == 2 * a + b;
+          const unsigned some = warp_where([&](int k) INLINED {
+            return winners[g].d.own(k) != 0.0f && winners[g].where.own(k) == 2 * a + b;
           });
           WarpFloat sum[3][3];
           unrolled2<3, 3>([&](auto r, auto s) INLINED { sum[r][s] = patch[g][a + r][b + s]; });
           for_each_bit(some, [&](int k) INLINED {
-            const float d = winners[g].at(k, [](const Winner& winner) INLINED { return winner.d; });
+            const float d = winners[g].d.at(k);
             unrolled2<3, 3>([&](auto r, auto s) INLINED {
               const WarpFloat v = warp_load(filter[r * 3 + s][k], kWarpSize);
               sum[r][s] = warp_fma(d, v, sum[r][s]);

@@ -28,10 +28,6 @@ struct WarpBool {
   bool lane;
 };
 
-// Sums a lane should keep where a kernel can choose (tuning). With fewer, more warps fit on a
-// multiprocessor and hide each other's latencies.
-inline constexpr int kWarpSums = 12;
-
 // Whether what is the same in all lanes is best loaded some time before it is used.
 inline constexpr bool kLoadAhead = true;
 
@@ -95,25 +91,26 @@ __device__ inline WarpInt warp_select(WarpBool which, int a, WarpInt b) {
 template <typename T>
 class WarpArray {
  public:
-  // Makes element i make(i).
-  template <typename Make>
-  __device__ __forceinline__ void fill(const Make& make) {
-    mine_ = make(int(threadIdx.x % 32));
-  }
-  // Bit i: whether holds(element i).
-  template <typename Holds>
-  __device__ __forceinline__ unsigned where(const Holds& holds) const {
-    return __ballot_sync(0xffffffffu, holds(mine_));
-  }
-  // part(element i), a float or an int.
-  template <typename Part>
-  __device__ __forceinline__ auto at(int i, const Part& part) const {
-    return __shfl_sync(0xffffffffu, part(mine_), i);
-  }
+  // Element i of the lane whose number is i.
+  __device__ __forceinline__ T& own(int) { return mine_; }
+  __device__ __forceinline__ const T& own(int) const { return mine_; }
+  // Any element, for all lanes.
+  __device__ __forceinline__ T at(int i) const { return __shfl_sync(0xffffffffu, mine_, i); }
 
  private:
   T mine_;
 };
+
+// f(i) by lane i.
+template <typename F>
+__device__ __forceinline__ void warp_for_each(const F& f) {
+  f(int(threadIdx.x % 32));
+}
+// Bit i: what lane i's holds(i) says.
+template <typename F>
+__device__ __forceinline__ unsigned warp_where(const F& holds) {
+  return __ballot_sync(0xffffffffu, holds(int(threadIdx.x % 32)));
+}
 
 // Of a 2x2 window from p on, in rows kPitch apart, the element 2a + b that each lane's code names.
 template <int kPitch>

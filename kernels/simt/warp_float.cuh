@@ -45,9 +45,6 @@ __forceinline__ int first_lane() {
 
 }  // namespace warp_detail
 
-// Sums a lane should keep where a kernel can choose (tuning): more of them amortise the loads.
-inline constexpr int kWarpSums = 24;
-
 // Whether what is the same in all lanes is best loaded some time before it is used.
 inline constexpr bool kLoadAhead = false;
 
@@ -125,28 +122,34 @@ __forceinline__ WarpInt warp_select(WarpBool which, int a, WarpInt b) {
   return which ? a - WarpInt{} : b;
 }
 
-// Each working thread has all 32 elements.
+// Each working thread has all 32 elements, and does what each lane would.
 template <typename T>
 class WarpArray {
  public:
-  template <typename Make>
-  __forceinline__ void fill(const Make& make) {
-    for (int i = 0; i < 32; ++i) elements_[i] = make(i);
-  }
-  template <typename Holds>
-  __forceinline__ unsigned where(const Holds& holds) const {
-    unsigned bits = 0;
-    for (int i = 0; i < 32; ++i) bits |= unsigned(holds(elements_[i])) << i;
-    return bits;
-  }
-  template <typename Part>
-  __forceinline__ auto at(int i, const Part& part) const {
-    return part(elements_[i]);
-  }
+  __forceinline__ T& own(int i) { return elements_[i]; }
+  __forceinline__ const T& own(int i) const { return elements_[i]; }
+  __forceinline__ T at(int i) const { return elements_[i]; }
 
  private:
   T elements_[32];
 };
+
+template <typename F>
+__forceinline__ void warp_for_each(const F& f) {
+  for (int i = 0; i < 32; ++i) f(i);
+}
+template <typename F>
+__forceinline__ unsigned warp_where(const F& holds) {
+  alignas(32) int8_t flags[32];
+  for (int i = 0; i < 32; ++i) flags[i] = holds(i) ? -1 : 0;
+#if defined(__AVX2__)
+  return unsigned(_mm256_movemask_epi8(_mm256_load_si256(reinterpret_cast<const __m256i*>(flags))));
+#else
+  unsigned bits = 0;
+  for (int i = 0; i < 32; ++i) bits |= unsigned(flags[i] & 1) << i;
+  return bits;
+#endif
+}
 
 template <int kPitch>
 __forceinline__ WarpFloat warp_pick(const float* p, WarpInt code) {
