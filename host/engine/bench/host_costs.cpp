@@ -85,14 +85,14 @@ HostCosts host_costs(const Model& model, const Samples& training, const Samples&
   if (rest.count == 0) rest.count = round;
   const Epoch all = measure(*engine, training, repeats);
   const Epoch few = measure(*engine, rest, repeats);
-  const double steps = double((training.count - rest.count) / batch_size);
-  const double steps_left = double((rest.count + batch_size - 1) / batch_size);
+  const int64_t steps = (training.count - rest.count) / batch_size;
+  const int64_t steps_left = (rest.count + batch_size - 1) / batch_size;
 
   // Splits what an epoch took into steps and the remainder.
   const auto split = [&](double epoch, double short_epoch, double& per_step, double& per_epoch) {
-    per_step = (epoch - short_epoch) / steps;
+    per_step = (epoch - short_epoch) / double(steps);
     // At least zero: an epoch's first rounds wait for none before them.
-    per_epoch = std::max(0.0, short_epoch - steps_left * per_step);
+    per_epoch = std::max(0.0, short_epoch - double(steps_left) * per_step);
   };
   HostCosts costs;
   split(all.seconds, few.seconds, costs.seconds_per_step, costs.seconds_per_epoch);

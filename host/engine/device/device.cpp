@@ -105,7 +105,7 @@ DeviceInfo device_info() {
 }
 
 DeviceInfo use_device() {
-  const DeviceInfo info = device_info();
+  DeviceInfo info = device_info();
   CUDA_CHECK(cudaSetDevice(info.index));
   return info;
 }
