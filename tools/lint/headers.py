@@ -14,10 +14,7 @@ import units
 
 def main(build, files):
     known = set(includes.sources())
-    flags = {}
-    for source, command in units.commands(build).items():
-        for name in units.closure(source, known):
-            flags.setdefault(name, command)
+    flags = units.header_flags(build)
     headers = sorted(name for name in known if name.endswith((".h", ".cuh")))
     if files:
         headers = [name for name in headers if name in files]

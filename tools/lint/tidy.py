@@ -19,8 +19,12 @@ def main(build, files):
     sources = [name for name in units.commands(build)
                if name.endswith(".cpp") and name != LEFT_OUT]
     chosen = [name for name in files or sources if name in sources or name.endswith(".h")]
-    tidy = ["clang-tidy-14", "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
-    return units.run(build, {name: [*tidy, name] for name in chosen},
+    flags = units.header_flags(build) if files else {}
+    tidy = ["clang-tidy-14", "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
+    return units.run(build, {
+        name: [*tidy, "-p", build, name] if name in sources else
+              [*tidy, name, "--", "-x", "c++", *flags[name]]
+        for name in chosen if name in sources or name in flags},
                      *includes.tracked("*.clang-tidy"))
 
 

@@ -45,6 +45,15 @@ def closure(name, known):
     return sorted(found)
 
 
+def header_flags(build):
+    """header -> the flags of a source that includes it."""
+    known, flags = set(includes.sources()), {}
+    for source, command in commands(build).items():
+        for name in closure(source, known):
+            flags.setdefault(name, command)
+    return flags
+
+
 def key(name, command, known, *configuration):
     hashed = hashlib.sha256(repr([name, command]).encode())
     for path in [*configuration, *closure(name, known)]:
