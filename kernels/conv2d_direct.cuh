@@ -140,8 +140,10 @@ void conv2d_direct(const DirectConvOutput& out, const float* x, const float* w,
       const auto kernel = conv2d_direct_kernel<kPool, 3, 3, DefaultConv1>;
       return launch(kernel, grid, block, stream, out, x, w, DefaultConv1{shape.n});
     }
-  const auto kernel = shape.r == 3 && shape.s == 3 ? conv2d_direct_kernel<kPool, 3, 3, ConvShape>
-                                                   : conv2d_direct_kernel<kPool, 0, 0, ConvShape>;
+  const auto is_square = [&](int size) { return shape.r == size && shape.s == size; };
+  const auto kernel = is_square(3)   ? conv2d_direct_kernel<kPool, 3, 3, ConvShape>
+                      : is_square(5) ? conv2d_direct_kernel<kPool, 5, 5, ConvShape>
+                                     : conv2d_direct_kernel<kPool, 0, 0, ConvShape>;
   launch(kernel, grid, block, stream, out, x, w, shape);
 }
 
