@@ -154,7 +154,7 @@ def read_kernels(ptx_path, report_path):
 def aliases():
     """Template arguments -> the name that the sources give them, for the tiles."""
     found = {}
-    for source in sorted(KERNELS.glob("*.cu*")):
+    for source in (*KERNELS.glob("*.cu*"), *KERNELS.glob("lanes/*.cuh")):
         for name, value in re.findall(r"^using (\w+) = (\w+<[\d, ]+>);", source.read_text(), re.M):
             found[value[:-1]] = name
     return found
