@@ -10,8 +10,9 @@ HERE = pathlib.Path(__file__).parent
 
 # (what, program, arguments, options of `run`), what takes longest first.
 RUNS = (
-    ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]",), ()),
+    ("pooled convolutions, backward", "tests_machine_code", ("conv2d_pool_backward*",), ()),
     ("both targets", "tests_both_targets", (), ("--races", "--initialised")),
+    ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]~conv2d_pool_backward*",), ()),
     ("dense layers", "tests_machine_code", ("[dense]",), ()),
     ("the rest of a step", "tests_machine_code", ("[normalize],[softmax_xent],[adam]",), ()),
     ("other layers", "tests_machine_code", ("[maxpool2d],[dropout],[init]",), ()),
