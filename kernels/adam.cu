@@ -2,7 +2,8 @@
 //   m += (g-m)(1-beta1);  v += (g*g-v)(1-beta2);  w -= alpha * m / (sqrt(v)+eps)
 //   alpha = learning_rate * sqrt(1-beta2^t) / (1-beta1^t),  t = updates done before + 1
 // Learning rate and bias correction are read from device memory, since a captured graph would
-// freeze arguments; what is counted on there, no block reads, so that none waits for another.
+// freeze arguments. One thread alone reads and advances the count of updates there, so that no
+// block waits for another.
 //
 // A thread updates one vector of four. Default network: 225034 parameters, grid 220, block 256;
 // each of w, m, v and g is read, and w, m, v are written, once.

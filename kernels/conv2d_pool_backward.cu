@@ -19,7 +19,8 @@
 // it. A warp walks over the winners that it has with the bits of a ballot. With few input channels,
 // lanes are output channels, each with an offset of its own.
 //
-// The input is cut into tiles of 5x5 windows, 12x12 pixels: all of it in the default network.
+// The input is cut into tiles of 5x5 windows, 12x12 pixels: all that the second convolution of the
+// default network has. With few input channels they are 12x12 windows, 26x26 pixels.
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
 #include "kernels/lanes/lanes.cuh"
@@ -201,7 +202,7 @@ __global__ void __maxnreg__(56)
 // [128][9*32 + 32] (0.16 MB). Grid (1, 1, 128), block 384 = 12 warps. Block (0, 0, z) makes image
 // z, one tile; its warp v takes row v of windows, lane l output channel l.
 inline constexpr int kFewRows = 12, kFewCols = 12;
-// Four columns more than the windows need: the four positions of a window lie in four banks.
+// Two columns more than the windows need: the four positions of a window lie in four banks.
 inline constexpr int kFewPitch = 2 * kFewCols + 4;
 static_assert(kFewPitch % 32 > 1 && kFewPitch % 32 < 31);
 
@@ -313,9 +314,9 @@ void conv2d_pool_backward_filter(float* dw, float* dbias, float* workspace, cons
 // row and column, even row and odd column, and so on; the windows of a round have no pixel in
 // common.
 //
-// A tile is 12x12 pixels of the padded input. If there are more windows than its own 5x5, the two
-// rows and columns along its sides lack some of their windows, and the tiles overlap so that each
-// pixel is complete in one of them.
+// A tile is 12x12 pixels of the padded input. If the input has more than that, or more than 5x5
+// windows, the two rows and columns along a tile's sides lack some of their windows, and the tiles
+// overlap so that each pixel is complete in one of them.
 //
 // Default network: dx and gate [128,12,12,32], dy and argmax [128,5,5,64], w [3,3,32,64]: one tile,
 // two times 32 output channels. Grid (128, 1, 1), block 416 = 13 warps. Warp v of block (n, 0, 0)

@@ -4,7 +4,7 @@
 //   filter:  dw[i,o] = sum over n of x[n,i] dy[n,o]
 // Every operand is used as it is stored; only the direction in which it is read differs. A row of
 // ones below the transposed x makes the bias' gradient the last row of the filter's product. A
-// small result with a long sum, as in a network's last layers, would leave a GPU idle: there,
+// small result, as in a network's last layers, would leave a GPU idle: there,
 // forward divides the sum among the threads of a block (dense_forward_split).
 //
 // Default network, N = 128: 1600 -> 128 and 128 -> 10. Grid and tile of each product (gemm.cuh):

@@ -52,7 +52,8 @@ concept GemmSource = requires(const S& source, const typename S::Row& row,
   { source.aligned } -> std::convertible_to<bool>;
 };
 
-// A source that has yet to change the vectors it loaded: complete(col, v) is the vector to use.
+// A source that has yet to change the vectors it loaded: complete(col, v) is the vector to use
+// where its columns run along gemm_m or gemm_n.
 template <typename S>
 concept LateGemmSource = GemmSource<S> &&
     requires(const S& source, const typename S::Col& col, float4 v) {
@@ -63,7 +64,7 @@ concept LateGemmSource = GemmSource<S> &&
 // b).
 enum class Along { kK, kMn };
 
-// The tiles themselves are in lanes/thread_tile.cuh.
+// The tiles themselves are in lanes/thread_tile.cuh, those of the cpu target in its twin.
 template <int kBM, int kBN, int kBK, int kTM, int kTN, int kLanesAcross>
 struct GemmTile {
   static constexpr int BM = kBM, BN = kBN, BK = kBK, TM = kTM, TN = kTN;
@@ -79,7 +80,8 @@ struct GemmTile {
 };
 
 // Calls f(tile) with the tile for an m x n result of which `slices` are computed side by side: a
-// small one where a larger one would leave most processors without a block.
+// small one where a larger one would leave processors without a block, a narrow
+// one where n is small.
 template <typename F>
 decltype(auto) dispatch_gemm_tile(int64_t m, int64_t n, int64_t slices, F&& f) {
   const auto enough = [&](int64_t bm, int64_t bn) {
@@ -127,7 +129,8 @@ struct MatrixSource {
 
 // Adds a last column of ones to a source whose columns lie along gemm_m: the product gets a last
 // row, the column sums of b. The column goes on beyond the source's last row, where it meets the
-// zeros of b. It is put in when a vector is used, not when it is loaded, which would wait for it.
+// zeros of b. It is put in when a vector is stored in shared memory, not when it is loaded, which
+// would wait for it.
 template <GemmSource Source>
 struct WithOnes : Source {
   explicit WithOnes(const Source& source) : Source(source) {}

@@ -169,7 +169,7 @@ class Program:
             return lambda w, m: w.proceed(target)
         return lambda w, m: w.branch(self._taken(w, conditions), target, after)
 
-    # ---- constants: what semantics.py asks for
+    # ---- constants: what semantics/ asks for
     def constant_words(self, bank):
         if bank not in self.constants:
             raise Unsupported(f"constant bank {bank}")
@@ -258,7 +258,7 @@ class Warps:
         offset = np.repeat(self.block_of_warp * self.shared_size, 32)
         self.shared_offset = offset.astype(np.int64)
 
-    # ---- for semantics.py
+    # ---- for semantics/
     def warp_mask(self, mask):
         """Rows with a lane that takes part, for uniform registers. None: all."""
         if mask is None:

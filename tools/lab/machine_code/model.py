@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Model:
-    """Cycles, unless said otherwise. Latencies of L1, shared memory and L2 as measured on an H100
-    in arXiv 2402.13499 (40.7, 29, 261.5); rates from NVIDIA's tables of throughput per
+    """Cycles, unless said otherwise. Latencies of L1, shared memory and L2 are near those measured
+    on an H100 in arXiv 2402.13499 (40.7, 29, 261.5); rates from NVIDIA's tables of throughput per
     multiprocessor (compute capability 9.0); the rest are estimates, marked (e)."""
     multiprocessors: int = 132
     clock_ghz: float = 1.98        # what light loads reach
