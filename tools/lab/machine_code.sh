@@ -6,7 +6,7 @@
 #   tools/lab/machine_code.sh run [--races] [--initialised] PROGRAM ARGUMENT...
 #
 # check  runs the tests of a training step's kernels, at odd shapes, and whole training steps of
-#        both targets, which must agree to the bit; with the latter it looks for missing barriers and
+#        both targets, which must agree to the bit; in these it looks for missing barriers and
 #        for loads of what was never written. Accesses out of bounds are always found
 # time   predicts how long a training step of the default model takes on an H100: the engine's own
 #        launches; last line "step: N us". --json also writes predictions for the rows of
