@@ -45,10 +45,10 @@ __host__ __device__ inline float exponential(float x) {
 //   log(1 + f) = f + f^2 q(f),  q of degree 8, relative error 2^-27
 __host__ __device__ inline float logarithm(float x) {
   const bool denormal = x < 0x1p-126f;
-  const int32_t bits = std::bit_cast<int32_t>(denormal ? x * 0x1p23f : x);
-  const int32_t exponent = (bits - 0x3f2aaaab) & ~0x7fffff;  // of 2/3: n << 23
+  const uint32_t bits = std::bit_cast<uint32_t>(denormal ? x * 0x1p23f : x);
+  const uint32_t exponent = (bits - 0x3f2aaaabu) & ~0x7fffffu;  // of 2/3: n << 23
   const float f = std::bit_cast<float>(bits - exponent) - 1.0f;
-  const float n = float(exponent >> 23) - (denormal ? 23.0f : 0.0f);
+  const float n = float(int32_t(exponent) >> 23) - (denormal ? 23.0f : 0.0f);
   float q = fmaf(-0x1.07d88ap-3f, f, 0x1.1e6e2ap-3f);
   q = fmaf(q, f, -0x1.f3293ap-4f);
   q = fmaf(q, f, 0x1.1ed52ap-3f);

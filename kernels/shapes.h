@@ -97,6 +97,7 @@ struct MetricSums {
   int64_t first_nonfinite;  // the first batch (from 1) whose loss is not finite; 0: none
   int64_t batches;
   uint32_t ticket;      // counts the blocks of the running launch; 0 between launches
+  uint32_t unused = 0;  // where padding would be, which a copy need not keep
   MetricSums* reports;  // [kReports] in pinned memory; null: none are wanted
 };
 

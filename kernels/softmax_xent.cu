@@ -93,9 +93,13 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   // done.
   MetricSums sums{};
   if (threadIdx.x == 0)
-    sums = {metrics->loss,    metrics->correct,
-            metrics->samples, metrics->first_nonfinite,
-            metrics->batches, 0,
+    sums = {metrics->loss,
+            metrics->correct,
+            metrics->samples,
+            metrics->first_nonfinite,
+            metrics->batches,
+            0,
+            0,
             metrics->reports};
   const bool sets_up = state != nullptr && blockIdx.x == 0 && threadIdx.x == kWarpSize;
   StepState step{};

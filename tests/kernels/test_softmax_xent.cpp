@@ -150,7 +150,7 @@ TEST_CASE("softmax_xent adds to the metrics", "[softmax_xent]") {
   const auto logits = random.reals(size_t(size.n) * size_t(size.classes), -8, 8);
   const auto labels = random.bytes(size_t(size.n), 0, size.classes - 1);
   auto want = reference::softmax_xent(widen(logits), labels, size.n, size.n, size.classes);
-  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0, nullptr};
+  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0, 0, nullptr};
   const MetricSums after = run(logits, labels, {}, size, true, before, 3).metrics;
   want.loss.value[0] = 3 * want.loss.value[0] + before.loss;
   want.loss.magnitude[0] *= 3;
