@@ -53,7 +53,7 @@ __device__ inline int64_t vector_index(int i) {
 
 // The number of warps, at most `most`, among which `tasks` divide most evenly: 13 tasks go to 7
 // warps in two rounds, not to 8.
-inline int balanced_warps(int tasks, int most = kBlockSize / kWarpSize) {
+inline int balanced_warps(int tasks, int most) {
   return ceil_div(tasks, ceil_div(tasks, most));
 }
 
