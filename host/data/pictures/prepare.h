@@ -1,0 +1,18 @@
+// A digit's ink to the 28x28 pixels that MNIST would have made of it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "host/data/pictures/plane.h"
+
+namespace mnist {
+
+// `ink`: [height,width], 0 = background, at least one pixel above it. The bounding box of the ink
+// is fitted into 20x20 by area, its aspect ratio kept, the brightest pixel made 255, and the centre
+// of mass brought to the middle by whole pixels: the procedure of Y. LeCun's database as C. Yadav
+// and L. Bottou recovered it ("Cold Case: The Lost MNIST Digits", 2019). An image of MNIST's test
+// set comes back unchanged.
+std::array<uint8_t, 28 * 28> prepare_digit(const Plane& ink);
+
+}  // namespace mnist
