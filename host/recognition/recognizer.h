@@ -24,10 +24,10 @@ struct Reading {
 };
 
 struct PictureReading {
-  int width = 0, height = 0;     // of the picture as viewed
-  std::vector<Reading> digits;   // in reading order
-  std::string number;            // "2026"; lines of writing are separated by "\n"; "" where none
-  std::string why_none;          // where `digits` is empty: "the picture is blank"
+  int width = 0, height = 0;    // of the picture as viewed
+  std::vector<Reading> digits;  // in reading order
+  std::string number;           // "2026"; lines of writing are separated by "\n"; "" where none
+  std::string why_none;         // where `digits` is empty: "the picture is blank"
 };
 
 class Recognizer {
