@@ -8,109 +8,18 @@
 #include "host/data/pictures/ink.h"
 #include "host/data/pictures/plane.h"
 #include "host/data/pictures/prepare.h"
-#include "host/error.h"
+#include "host/data/pictures/strokes.h"
 
 namespace mnist {
 namespace {
 
-constexpr int kFaintest = 16;     // ink below this is not looked at
-constexpr int kMinContrast = 24;  // a stroke that is fainter than this at its core is shading
+constexpr int kMinContrast = 24;  // ink that is fainter than this is none
 constexpr double kThinnest = 2.0;
 constexpr int kTiny = 28;  // a picture no larger than MNIST's holds one digit
-
-struct DestroyBoxa {
-  void operator()(BOXA* boxes) const { boxaDestroy(&boxes); }
-};
-struct DestroyPixa {
-  void operator()(PIXA* pictures) const { pixaDestroy(&pictures); }
-};
-
-// A connected stroke: its pixels within its box.
-struct Stroke {
-  Box box;
-  int64_t area = 0;
-  std::vector<uint8_t> mask;  // [box.height,box.width], 0 or 1
-};
-
-int right(const Box& b) {
-  return b.x + b.width;
-}
-int bottom(const Box& b) {
-  return b.y + b.height;
-}
 
 Box united(const Box& a, const Box& b) {
   const int x = std::min(a.x, b.x), y = std::min(a.y, b.y);
   return {x, y, std::max(right(a), right(b)) - x, std::max(bottom(a), bottom(b)) - y};
-}
-
-int overlap(int a, int a_end, int b, int b_end) {
-  return std::min(a_end, b_end) - std::max(a, b);
-}
-
-std::vector<Stroke> components(const Plane& plane, int level) {
-  const PixPtr binary = where_at_least(plane, level);
-  PIXA* raw = nullptr;
-  const std::unique_ptr<BOXA, DestroyBoxa> boxes(pixConnComp(binary.get(), &raw, 8));
-  const std::unique_ptr<PIXA, DestroyPixa> pictures(raw);
-  if (!boxes) throw Error(ExitCode::kInternal, "no memory for the picture");
-  std::vector<Stroke> strokes;
-  for (int i = 0; i < boxaGetCount(boxes.get()); ++i) {
-    Stroke s;
-    boxaGetBoxGeometry(boxes.get(), i, &s.box.x, &s.box.y, &s.box.width, &s.box.height);
-    const PixPtr pix = owned(pixaGetPix(pictures.get(), i, L_CLONE));
-    s.mask.resize(size_t(s.box.width) * size_t(s.box.height));
-    const int words = pixGetWpl(pix.get());
-    const l_uint32* line = pixGetData(pix.get());
-    uint8_t* out = s.mask.data();
-    for (int y = 0; y < s.box.height; ++y, line += words)
-      for (int x = 0; x < s.box.width; ++x) s.area += * out++ = GET_DATA_BIT(line, x);
-    strokes.push_back(std::move(s));
-  }
-  return strokes;
-}
-
-// N. Otsu's threshold: the level that divides the values best in two.
-int otsu(const std::array<int64_t, 256>& histogram, int* low_mean, int* high_mean) {
-  double total = 0, sum = 0;
-  for (int i = 0; i < 256; ++i) total += histogram[i], sum += double(i) * histogram[i];
-  double below = 0, below_sum = 0, best = -1;
-  int level = 1;
-  for (int i = 0; i < 255; ++i) {
-    below += histogram[i], below_sum += double(i) * histogram[i];
-    const double above = total - below;
-    if (below == 0 || above == 0) continue;
-    const double difference = below_sum / below - (sum - below_sum) / above;
-    const double between = below * above * difference * difference;
-    if (between > best) {
-      best = between, level = i + 1;
-      *low_mean = int(below_sum / below), *high_mean = int((sum - below_sum) / above);
-    }
-  }
-  return level;
-}
-
-// The strokes of a blob: what is dark in it, by its own standard.
-std::vector<Stroke> strokes_of(const Plane& ink, const Stroke& blob) {
-  const int margin = std::max(1, std::max(blob.box.width, blob.box.height) / 6);
-  const int x0 = std::max(0, blob.box.x - margin),
-            x1 = std::min(ink.width, right(blob.box) + margin);
-  const int y0 = std::max(0, blob.box.y - margin),
-            y1 = std::min(ink.height, bottom(blob.box) + margin);
-  std::array<int64_t, 256> levels{};
-  for (int y = y0; y < y1; ++y)
-    for (int x = x0; x < x1; ++x) ++levels[ink.at(x, y)];
-  int low = 0, high = 0;
-  const int level = otsu(levels, &low, &high);
-  if (high - low < kMinContrast) return {};
-  Plane own(blob.box.width, blob.box.height);
-  for (int y = 0; y < own.height; ++y)
-    for (int x = 0; x < own.width; ++x)
-      if (blob.mask[size_t(y) * size_t(own.width) + size_t(x)])
-        own.at(x, y) = ink.at(blob.box.x + x, blob.box.y + y);
-  std::vector<Stroke> strokes = components(own, level);
-  for (Stroke& s : strokes) s.box.x += blob.box.x, s.box.y += blob.box.y;
-  return strokes;
 }
 
 struct Group {
@@ -150,24 +59,9 @@ std::vector<Group> joined(std::vector<Stroke> strokes) {
   return groups;
 }
 
-// The mean width of the strokes: twice the area by the length of the outline. The steps of a
-// digital outline are 4/pi times as long as the curve, on average over all directions.
-double stroke_width(const Plane& ink) {
-  int64_t area = 0, outline = 0;
-  for (int y = 0; y < ink.height; ++y)
-    for (int x = 0; x < ink.width; ++x) {
-      const bool here = ink.at(x, y) >= 128;
-      area += here;
-      if (x > 0) outline += here != (ink.at(x - 1, y) >= 128);
-      if (y > 0) outline += here != (ink.at(x, y - 1) >= 128);
-    }
-  constexpr double kSteps = 1.27324;
-  return outline == 0 ? 0 : 2.0 * double(area) * kSteps / double(outline);
-}
-
 Plane thickened(const Plane& ink, int longest) {
   const double least = kThinnest * longest / 20;
-  const int more = int(least - stroke_width(ink) + 0.5);
+  const int more = int(least - line_width(ink) + 0.5);
   if (more < 1) return ink;
   Plane roomy(ink.width + 2 * more, ink.height + 2 * more);
   for (int y = 0; y < ink.height; ++y)
@@ -252,12 +146,7 @@ PictureDigits find_digits(PIX* grey_pix, const FindOptions& options) {
     return found;
   }
 
-  std::vector<Stroke> strokes;
-  for (const Stroke& blob : components(ink.ink, std::max(kFaintest, 4 * ink.noise)))
-    for (Stroke& s : strokes_of(ink.ink, blob)) strokes.push_back(std::move(s));
-  int64_t largest = 0;
-  for (const Stroke& s : strokes) largest = std::max(largest, s.area);
-  std::erase_if(strokes, [&](const Stroke& s) { return s.area * 20 < largest; });
+  std::vector<Stroke> strokes = find_strokes(ink);
   if (strokes.empty()) {
     found.why_none = "the picture is blank";
     return found;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 
 namespace mnist {
@@ -17,6 +18,12 @@ int median(const Histogram& histogram) {
   return 0;
 }
 
+int median(const Plane& plane) {
+  Histogram levels{};
+  for (const uint8_t level : plane.pixels) ++levels[level];
+  return median(levels);
+}
+
 Histogram border_levels(const Plane& grey) {
   Histogram levels{};
   for (int y = 0; y < grey.height; ++y) {
@@ -27,77 +34,62 @@ Histogram border_levels(const Plane& grey) {
   return levels;
 }
 
-bool border_is_dark(const Plane& grey) {
-  const auto [least, most] = std::minmax_element(grey.pixels.begin(), grey.pixels.end());
-  return median(border_levels(grey)) * 2 < int(*least) + int(*most);
-}
-
 // Of grain whose pixels are independent: the median of |a - 2 b + c| is 0.6745 * sqrt(6) times the
 // standard deviation.
-int grain(const Plane& grey) {
+double grain(const Plane& grey) {
   Histogram steps{};
   for (int y = 0; y < grey.height; ++y)
     for (int x = 2; x < grey.width; ++x)
       ++steps[size_t(
           std::min(255, std::abs(grey.at(x - 2, y) - 2 * grey.at(x - 1, y) + grey.at(x, y))))];
-  return int(median(steps) / 1.65 + 0.5);
+  return median(steps) / 1.65;
 }
 
-// What the light paper would be without the strokes on it: the picture in small, every dark spot
-// narrower than a quarter of it filled.
-Plane paper(const Plane& grey) {
-  // Drawn on an even background.
-  const Histogram border = border_levels(grey);
-  const int usual = median(border);
-  if (border[size_t(usual)] * 4 > 3 * (2 * (grey.width + grey.height) - 4))
-    return Plane(grey.width, grey.height, uint8_t(usual));
+void invert(Plane& plane) {
+  for (uint8_t& level : plane.pixels) level = uint8_t(255 - level);
+}
 
-  constexpr int kSmall = 96;
-  const int longest = std::max(grey.width, grey.height);
-  const double scale = longest > kSmall ? double(kSmall) / longest : 1;
-  const int width = std::max(1, int(grey.width * scale + 0.5));
-  const int height = std::max(1, int(grey.height * scale + 0.5));
-  PixPtr small = to_pix(grey);
-  if (longest > kSmall) small = owned(pixScaleAreaMapToSize(small.get(), width, height));
-  const int window = std::max(width, height) / 4 | 1;
-  small = owned(pixCloseGray(small.get(), window, window));
-  if (longest <= kSmall) return to_plane(small.get());
-
-  // Bilinear, by pixel centres.
-  const Plane closed = to_plane(small.get());
-  Plane full(grey.width, grey.height);
-  std::vector<float> row(size_t(closed.width));
-  const float sx = float(closed.width) / float(grey.width);
-  const float sy = float(closed.height) / float(grey.height);
-  for (int y = 0; y < full.height; ++y) {
-    const float v = std::clamp((float(y) + 0.5f) * sy - 0.5f, 0.0f, float(closed.height - 1));
-    const int top = int(v), bottom = std::min(top + 1, closed.height - 1);
-    for (int x = 0; x < closed.width; ++x)
-      row[size_t(x)] =
-          closed.at(x, top) + (v - float(top)) * float(closed.at(x, bottom) - closed.at(x, top));
-    for (int x = 0; x < full.width; ++x) {
-      const float u = std::clamp((float(x) + 0.5f) * sx - 0.5f, 0.0f, float(closed.width - 1));
-      const int left = int(u), right = std::min(left + 1, closed.width - 1);
-      full.at(x, y) = uint8_t(row[size_t(left)] +
-                              (u - float(left)) * (row[size_t(right)] - row[size_t(left)]) + 0.5f);
-    }
-  }
-  return full;
+// The largest light area, where it is a sheet on something darker: its pixels, else none.
+Plane sheet(const Plane& grey) {
+  (void)grey;
+  return {};
 }
 
 }  // namespace
 
 InkPlane find_ink(const Plane& grey, Ink which) {
   Plane light = grey;  // dark ink on light paper
-  if (which == Ink::kLight || (which == Ink::kAuto && border_is_dark(grey)))
-    for (uint8_t& level : light.pixels) level = uint8_t(255 - level);
-  InkPlane found{Plane(grey.width, grey.height), grain(grey)};
-  const Plane white = paper(light);
+  const Histogram border = border_levels(grey);
+  const auto [least, most] = std::minmax_element(grey.pixels.begin(), grey.pixels.end());
+  const bool border_is_dark = median(border) * 2 < int(*least) + int(*most);
+  if (which == Ink::kLight || (which == Ink::kAuto && border_is_dark)) invert(light);
+
+  InkPlane found{Plane(grey.width, grey.height), 0};
+  // Drawn on an even background: that is the paper.
+  const Histogram light_border = border_levels(light);
+  const int usual = median(light_border);
+  const bool even = light_border[size_t(usual)] * 4 > 3 * (2 * (grey.width + grey.height) - 4);
+  Plane paper(even ? Plane(grey.width, grey.height, uint8_t(usual)) : Plane());
+  if (!even) {
+    PixPtr pix = to_pix(light);
+    if (grain(light) >= 1.5) pix = owned(pixBlockconvGray(pix.get(), nullptr, 1, 1));
+    light = to_plane(pix.get());
+    // What the paper would be without the strokes on it: every dark spot that is narrower than a
+    // quarter of the picture filled.
+    const int window = std::max(3, std::max(grey.width, grey.height) / 4) | 1;
+    paper = to_plane(owned(pixCloseGray(pix.get(), window, window)).get());
+  }
   for (size_t i = 0; i < light.pixels.size(); ++i) {
-    const int full = std::max<int>(1, white.pixels[i]);
+    const int full = std::max<int>(1, paper.pixels[i]);
     const int missing = std::max(0, full - light.pixels[i]);
     found.ink.pixels[i] = uint8_t((missing * 255 + full / 2) / full);
   }
+  if (!even) {
+    // The filling follows the lightest grains.
+    const int bias = median(found.ink);
+    for (uint8_t& level : found.ink.pixels) level = uint8_t(std::max(0, level - bias));
+  }
+  found.noise = int(std::ceil(grain(light) * 255 / std::max(1, median(paper))));
   return found;
 }
 
