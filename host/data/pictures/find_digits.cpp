@@ -17,30 +17,34 @@ constexpr int kMinContrast = 24;  // ink that is fainter than this is none
 constexpr double kThinnest = 2.0;
 constexpr int kTiny = 28;  // a picture no larger than MNIST's holds one digit
 
-Box united(const Box& a, const Box& b) {
-  const int x = std::min(a.x, b.x), y = std::min(a.y, b.y);
-  return {x, y, std::max(right(a), right(b)) - x, std::max(bottom(a), bottom(b)) - y};
-}
-
 struct Group {
   Box box;
-  std::vector<Stroke> strokes;
+  std::vector<Piece> strokes;
 };
 
-bool belong_together(const Box& a, const Box& b, int height) {
-  const int x = overlap(a.x, right(a), b.x, right(b));
-  if (x * 2 < std::min(a.width, b.width)) return false;
-  const int gap = -overlap(a.y, bottom(a), b.y, bottom(b));
+// Whether a is a piece of the digit that b is the rest of. `height`: of the digits around.
+bool is_piece(const Box& a, const Box& b, int height) {
+  if (a.height * 10 > height * 6) return false;
   const Box both = united(a, b);
-  const bool both_tall = std::min(a.height, b.height) * 10 > height * 6;
-  if (both_tall && gap > 0) return false;
-  return gap * 4 < both.height && both.height < height * 1.5;
+  const int across = overlap(a.x, right(a), b.x, right(b));
+  const int gap = std::max(0, -overlap(a.y, bottom(a), b.y, bottom(b)));
+  if (both.height * 10 > height * 18) return false;
+  if (across * 4 >= std::min(a.width, b.width)) return gap * 4 < both.height;
+  return std::hypot(std::max(0, -across), gap) * 8 < height;
 }
 
-std::vector<Group> joined(std::vector<Stroke> strokes) {
+// Two strokes side by side that cross each other's column: the parts of a 4, the halves of an 8.
+bool interlock(const Box& a, const Box& b, int height) {
+  const int across = overlap(a.x, right(a), b.x, right(b));
+  const int along = overlap(a.y, bottom(a), b.y, bottom(b));
+  return across * 2 >= std::min(a.width, b.width) && along > 0 &&
+         united(a, b).height * 2 < height * 3;
+}
+
+std::vector<Group> joined(std::vector<Piece> strokes) {
   std::vector<Group> groups;
   int height = 0;
-  for (Stroke& s : strokes) {
+  for (Piece& s : strokes) {
     height = std::max(height, s.box.height);
     groups.push_back({s.box, {}});
     groups.back().strokes.push_back(std::move(s));
@@ -48,10 +52,11 @@ std::vector<Group> joined(std::vector<Stroke> strokes) {
   for (bool again = true; again;) {
     again = false;
     for (size_t i = 0; i < groups.size() && !again; ++i)
-      for (size_t j = i + 1; j < groups.size() && !again; ++j)
-        if (belong_together(groups[i].box, groups[j].box, height)) {
+      for (size_t j = 0; j < groups.size() && !again; ++j)
+        if (i != j && (is_piece(groups[j].box, groups[i].box, height) ||
+                       interlock(groups[j].box, groups[i].box, height))) {
           groups[i].box = united(groups[i].box, groups[j].box);
-          for (Stroke& s : groups[j].strokes) groups[i].strokes.push_back(std::move(s));
+          for (Piece& s : groups[j].strokes) groups[i].strokes.push_back(std::move(s));
           groups.erase(groups.begin() + std::ptrdiff_t(j));
           again = true;
         }
@@ -73,7 +78,7 @@ Plane thickened(const Plane& ink, int longest) {
 FoundDigit prepared(const InkPlane& ink, const Group& group) {
   const Box& b = group.box;
   Plane own(b.width + 2, b.height + 2);
-  for (const Stroke& s : group.strokes)
+  for (const Piece& s : group.strokes)
     for (int y = 0; y < s.box.height; ++y)
       for (int x = 0; x < s.box.width; ++x)
         if (s.mask[size_t(y) * size_t(s.box.width) + size_t(x)])
@@ -146,7 +151,7 @@ PictureDigits find_digits(PIX* grey_pix, const FindOptions& options) {
     return found;
   }
 
-  std::vector<Stroke> strokes = find_strokes(ink);
+  std::vector<Piece> strokes = find_strokes(ink);
   if (strokes.empty()) {
     found.why_none = "the picture is blank";
     return found;

@@ -1,28 +1,16 @@
 #include "host/data/pictures/ink.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "host/data/pictures/levels.h"
+#include "host/data/pictures/pieces.h"
 
 namespace mnist {
 namespace {
-
-using Histogram = std::array<int64_t, 256>;
-
-int median(const Histogram& histogram) {
-  int64_t total = 0, below = 0;
-  for (const int64_t count : histogram) total += count;
-  for (int level = 0; level < 256; ++level)
-    if ((below += histogram[size_t(level)]) * 2 > total) return level;
-  return 0;
-}
-
-int median(const Plane& plane) {
-  Histogram levels{};
-  for (const uint8_t level : plane.pixels) ++levels[level];
-  return median(levels);
-}
 
 Histogram border_levels(const Plane& grey) {
   Histogram levels{};
@@ -49,10 +37,25 @@ void invert(Plane& plane) {
   for (uint8_t& level : plane.pixels) level = uint8_t(255 - level);
 }
 
-// The largest light area, where it is a sheet on something darker: its pixels, else none.
-Plane sheet(const Plane& grey) {
-  (void)grey;
-  return {};
+// A light sheet on something darker, with all that is written on it: 1 where it is. Empty where
+// there is none.
+Plane find_sheet(const Plane& grey) {
+  const Division division = otsu(histogram(grey));
+  if (division.low_mean * 3 > division.high_mean * 2) return {};  // shading
+  const PixPtr light = where_at_least(grey, division.level);
+  const PixPtr holes = owned(pixHolesByFilling(light.get(), 4));
+  const PixPtr whole = owned(pixOr(nullptr, light.get(), holes.get()));
+  const int shorter = std::min(grey.width, grey.height);
+  const int edge = (shorter / 60) | 1;
+  const PixPtr inner = owned(pixErodeBrick(nullptr, whole.get(), edge, edge));
+  const std::vector<Piece> areas = pieces(inner.get());
+  const auto largest = std::max_element(
+      areas.begin(), areas.end(), [](const Piece& a, const Piece& b) { return a.area < b.area; });
+  if (largest == areas.end() || largest->width * 3 < shorter) return {};
+  Plane sheet(grey.width, grey.height);
+  for (int y = 0; y < grey.height; ++y)
+    for (int x = 0; x < grey.width; ++x) sheet.at(x, y) = largest->has(x, y);
+  return sheet;
 }
 
 }  // namespace
@@ -60,16 +63,19 @@ Plane sheet(const Plane& grey) {
 InkPlane find_ink(const Plane& grey, Ink which) {
   Plane light = grey;  // dark ink on light paper
   const Histogram border = border_levels(grey);
-  const auto [least, most] = std::minmax_element(grey.pixels.begin(), grey.pixels.end());
-  const bool border_is_dark = median(border) * 2 < int(*least) + int(*most);
-  if (which == Ink::kLight || (which == Ink::kAuto && border_is_dark)) invert(light);
-
-  InkPlane found{Plane(grey.width, grey.height), 0};
+  const int usual = median(border);
   // Drawn on an even background: that is the paper.
-  const Histogram light_border = border_levels(light);
-  const int usual = median(light_border);
-  const bool even = light_border[size_t(usual)] * 4 > 3 * (2 * (grey.width + grey.height) - 4);
-  Plane paper(even ? Plane(grey.width, grey.height, uint8_t(usual)) : Plane());
+  const bool even = border[size_t(usual)] * 4 > 3 * (2 * (grey.width + grey.height) - 4);
+  const auto [least, most] = std::minmax_element(grey.pixels.begin(), grey.pixels.end());
+  const bool dark_border = usual * 2 < int(*least) + int(*most);
+  Plane sheet;
+  if (dark_border && !even && which != Ink::kLight) sheet = find_sheet(grey);
+  if (which == Ink::kLight || (which == Ink::kAuto && dark_border && sheet.pixels.empty()))
+    invert(light);
+  for (size_t i = 0; i < sheet.pixels.size(); ++i)
+    if (!sheet.pixels[i]) light.pixels[i] = 0;
+
+  Plane paper(grey.width, grey.height, uint8_t(median(border_levels(light))));
   if (!even) {
     PixPtr pix = to_pix(light);
     if (grain(light) >= 1.5) pix = owned(pixBlockconvGray(pix.get(), nullptr, 1, 1));
@@ -79,17 +85,19 @@ InkPlane find_ink(const Plane& grey, Ink which) {
     const int window = std::max(3, std::max(grey.width, grey.height) / 4) | 1;
     paper = to_plane(owned(pixCloseGray(pix.get(), window, window)).get());
   }
+  InkPlane found{Plane(grey.width, grey.height), 0};
   for (size_t i = 0; i < light.pixels.size(); ++i) {
     const int full = std::max<int>(1, paper.pixels[i]);
     const int missing = std::max(0, full - light.pixels[i]);
     found.ink.pixels[i] = uint8_t((missing * 255 + full / 2) / full);
+    if (!sheet.pixels.empty() && !sheet.pixels[i]) found.ink.pixels[i] = 0;
   }
   if (!even) {
     // The filling follows the lightest grains.
-    const int bias = median(found.ink);
+    const int bias = median(histogram(found.ink));
     for (uint8_t& level : found.ink.pixels) level = uint8_t(std::max(0, level - bias));
   }
-  found.noise = int(std::ceil(grain(light) * 255 / std::max(1, median(paper))));
+  found.noise = int(std::ceil(grain(light) * 255 / std::max(1, median(histogram(paper)))));
   return found;
 }
 

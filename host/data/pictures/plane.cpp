@@ -9,13 +9,15 @@ PixPtr owned(PIX* pix) {
   return PixPtr(pix);
 }
 
-Plane to_plane(PIX* grey) {
-  Plane plane(pixGetWidth(grey), pixGetHeight(grey));
-  const int words = pixGetWpl(grey);
-  const l_uint32* line = pixGetData(grey);
+Plane to_plane(PIX* pix) {
+  Plane plane(pixGetWidth(pix), pixGetHeight(pix));
+  const bool bits = pixGetDepth(pix) == 1;
+  const int words = pixGetWpl(pix);
+  const l_uint32* line = pixGetData(pix);
   uint8_t* out = plane.pixels.data();
   for (int y = 0; y < plane.height; ++y, line += words)
-    for (int x = 0; x < plane.width; ++x) *out++ = uint8_t(GET_DATA_BYTE(line, x));
+    for (int x = 0; x < plane.width; ++x)
+      *out++ = uint8_t(bits ? GET_DATA_BIT(line, x) : GET_DATA_BYTE(line, x));
   return plane;
 }
 

@@ -20,7 +20,7 @@ struct Plane {
   uint8_t at(int x, int y) const { return pixels[size_t(y) * size_t(width) + size_t(x)]; }
 };
 
-Plane to_plane(PIX* grey);                             // 8 bits per pixel
+Plane to_plane(PIX* pix);                              // of 8 bits per pixel, or of 1 (as 0 and 1)
 PixPtr to_pix(const Plane& plane);                     // the same
 PixPtr where_at_least(const Plane& plane, int level);  // 1 bit per pixel
 

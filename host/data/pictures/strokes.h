@@ -1,40 +1,14 @@
 // Ink to the strokes of writing, set apart from what else a picture shows.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "host/data/pictures/ink.h"
-#include "host/data/pictures/picture_digits.h"
-#include "host/data/pictures/plane.h"
+#include "host/data/pictures/pieces.h"
 
 namespace mnist {
 
-// A connected piece of ink.
-struct Stroke {
-  Box box;
-  int64_t area = 0;           // pixels
-  double width = 0;           // of the line that it is, on average, in pixels
-  std::vector<uint8_t> mask;  // [box.height,box.width], 1 where the ink is
-
-  bool has(int x, int y) const {  // in pixels of the picture; false outside the box
-    const int u = x - box.x, v = y - box.y;
-    return u >= 0 && v >= 0 && u < box.width && v < box.height &&
-           mask[size_t(v) * size_t(box.width) + size_t(u)] != 0;
-  }
-};
-
 // Without ruled lines, frames, specks, shadows and edges.
-std::vector<Stroke> find_strokes(const InkPlane& ink);
-
-// The pieces of what is not 0.
-std::vector<Stroke> connected(const Plane& plane);
-
-// The mean width of the lines in a plane of 0 and others, in pixels.
-double line_width(const Plane& plane);
-
-int right(const Box& box);
-int bottom(const Box& box);
-int overlap(int begin_a, int end_a, int begin_b, int end_b);  // negative: the gap
+std::vector<Piece> find_strokes(const InkPlane& ink);
 
 }  // namespace mnist
