@@ -1,10 +1,12 @@
 #include "host/data/pictures/find_digits.h"
 
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <numeric>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "host/data/pictures/groups.h"
 #include "host/data/pictures/ink.h"
 #include "host/data/pictures/plane.h"
 #include "host/data/pictures/prepare.h"
@@ -14,94 +16,31 @@ namespace mnist {
 namespace {
 
 constexpr int kMinContrast = 24;  // ink that is fainter than this is none
-constexpr double kThinnest = 2.0;
-constexpr int kTiny = 28;  // a picture no larger than MNIST's holds one digit
+constexpr int kTiny = 28;         // a picture no larger than MNIST's holds one digit
+constexpr int kSmall = 60;        // digits below this, in pixels, keep the grey of their edges
+constexpr size_t kMaxStrokes = 500;
 
-struct Group {
-  Box box;
-  std::vector<Piece> strokes;
-};
-
-// Whether a is a piece of the digit that b is the rest of. `height`: of the digits around.
-bool is_piece(const Box& a, const Box& b, int height) {
-  if (a.height * 10 > height * 6) return false;
-  const Box both = united(a, b);
-  const int across = overlap(a.x, right(a), b.x, right(b));
-  const int gap = std::max(0, -overlap(a.y, bottom(a), b.y, bottom(b)));
-  if (both.height * 10 > height * 18) return false;
-  if (across * 4 >= std::min(a.width, b.width)) return gap * 4 < both.height;
-  return std::hypot(std::max(0, -across), gap) * 8 < height;
+// The ink of a group in grey: what is within a pixel of its silhouette.
+Plane grey_of(const InkPlane& ink, const Group& group, const Plane& silhouette) {
+  const PixPtr all = where_at_least(silhouette, 1);
+  const Plane near = to_plane(owned(pixDilateBrick(nullptr, all.get(), 3, 3)).get());
+  Plane grey(near.width, near.height);
+  for (int y = 0; y < grey.height; ++y)
+    for (int x = 0; x < grey.width; ++x) {
+      const int u = group.box.x - 1 + x, v = group.box.y - 1 + y;
+      if (near.at(x, y) && u >= 0 && v >= 0 && u < ink.ink.width && v < ink.ink.height &&
+          ink.ink.at(u, v) > 3 * ink.noise)
+        grey.at(x, y) = ink.ink.at(u, v);
+    }
+  return grey;
 }
 
-// Two strokes side by side that cross each other's column: the parts of a 4, the halves of an 8.
-bool interlock(const Box& a, const Box& b, int height) {
-  const int across = overlap(a.x, right(a), b.x, right(b));
-  const int along = overlap(a.y, bottom(a), b.y, bottom(b));
-  return across * 2 >= std::min(a.width, b.width) && along > 0 &&
-         united(a, b).height * 2 < height * 3;
-}
-
-std::vector<Group> joined(std::vector<Piece> strokes) {
-  std::vector<Group> groups;
-  int height = 0;
-  for (Piece& s : strokes) {
-    height = std::max(height, s.box.height);
-    groups.push_back({s.box, {}});
-    groups.back().strokes.push_back(std::move(s));
-  }
-  for (bool again = true; again;) {
-    again = false;
-    for (size_t i = 0; i < groups.size() && !again; ++i)
-      for (size_t j = 0; j < groups.size() && !again; ++j)
-        if (i != j && (is_piece(groups[j].box, groups[i].box, height) ||
-                       interlock(groups[j].box, groups[i].box, height))) {
-          groups[i].box = united(groups[i].box, groups[j].box);
-          for (Piece& s : groups[j].strokes) groups[i].strokes.push_back(std::move(s));
-          groups.erase(groups.begin() + std::ptrdiff_t(j));
-          again = true;
-        }
-  }
-  return groups;
-}
-
-Plane thickened(const Plane& ink, int longest) {
-  const double least = kThinnest * longest / 20;
-  const int more = int(least - line_width(ink) + 0.5);
-  if (more < 1) return ink;
-  Plane roomy(ink.width + 2 * more, ink.height + 2 * more);
-  for (int y = 0; y < ink.height; ++y)
-    for (int x = 0; x < ink.width; ++x) roomy.at(x + more, y + more) = ink.at(x, y);
-  const PixPtr pix = to_pix(roomy);
-  return to_plane(owned(pixDilateGray(pix.get(), more + 1, more + 1)).get());
-}
-
-FoundDigit prepared(const InkPlane& ink, const Group& group) {
-  const Box& b = group.box;
-  Plane own(b.width + 2, b.height + 2);
-  for (const Piece& s : group.strokes)
-    for (int y = 0; y < s.box.height; ++y)
-      for (int x = 0; x < s.box.width; ++x)
-        if (s.mask[size_t(y) * size_t(s.box.width) + size_t(x)])
-          own.at(s.box.x - b.x + x + 1, s.box.y - b.y + y + 1) = 255;
+FoundDigit found_digit(const InkPlane& ink, const Group& group) {
   FoundDigit digit;
-  digit.box = b;
-  if (std::max(b.width, b.height) < 60) {
-    Plane grey(own.width, own.height);
-    for (int y = 0; y < own.height; ++y)
-      for (int x = 0; x < own.width; ++x) {
-        bool near = false;
-        for (int v = std::max(0, y - 1); v <= std::min(own.height - 1, y + 1); ++v)
-          for (int u = std::max(0, x - 1); u <= std::min(own.width - 1, x + 1); ++u)
-            near = near || own.at(u, v);
-        const int px = b.x + x - 1, py = b.y + y - 1;
-        if (near && px >= 0 && py >= 0 && px < ink.ink.width && py < ink.ink.height)
-          grey.at(x, y) = ink.ink.at(px, py) > 3 * ink.noise ? ink.ink.at(px, py) : 0;
-      }
-    digit.image = prepare_digit(
-        std::max(b.width, b.height) > 24 ? thickened(grey, std::max(b.width, b.height)) : grey);
-  } else {
-    digit.image = prepare_digit(thickened(own, std::max(b.width, b.height)));
-  }
+  digit.box = group.box;
+  const Plane black = silhouette(group);
+  const bool small = std::max(group.box.width, group.box.height) < kSmall;
+  digit.image = prepare_digit(thickened(small ? grey_of(ink, group, black) : black));
   return digit;
 }
 
@@ -115,8 +54,6 @@ void sort_into_lines(std::vector<FoundDigit>& digits) {
     if (line < 0 || shared * 2 < std::min(end - top, d.box.height)) {
       ++line;
       top = d.box.y, end = bottom(d.box);
-    } else {
-      top = std::min(top, d.box.y), end = std::max(end, bottom(d.box));
     }
     d.line = line;
   }
@@ -125,39 +62,51 @@ void sort_into_lines(std::vector<FoundDigit>& digits) {
   });
 }
 
+// A picture of MNIST's own size: all that is on it, to the faintest pixel.
+std::vector<FoundDigit> whole(InkPlane ink) {
+  int most = 0;
+  for (uint8_t& level : ink.ink.pixels) {
+    if (level <= 3 * ink.noise) level = 0;
+    most = std::max<int>(most, level);
+  }
+  if (most < kMinContrast) return {};
+  FoundDigit digit;
+  digit.box = {0, 0, ink.ink.width, ink.ink.height};
+  digit.image = prepare_digit(ink.ink);
+  return {digit};
+}
+
 }  // namespace
 
-PictureDigits find_digits(PIX* grey_pix, const FindOptions& options) {
-  const Plane grey = to_plane(grey_pix);
+PictureDigits find_digits(PIX* grey, const FindOptions& options) {
   PictureDigits found;
-  found.width = grey.width, found.height = grey.height;
-  const InkPlane ink = find_ink(grey, options.ink);
-
-  if (std::max(grey.width, grey.height) <= kTiny) {
-    Plane own = ink.ink;
-    int most = 0;
-    for (uint8_t& v : own.pixels) {
-      if (v <= 3 * ink.noise) v = 0;
-      most = std::max<int>(most, v);
-    }
-    if (most < kMinContrast) {
-      found.why_none = "the picture is blank";
+  found.width = pixGetWidth(grey);
+  found.height = pixGetHeight(grey);
+  InkPlane ink = find_ink(to_plane(grey), options.ink);
+  if (std::max(found.width, found.height) <= kTiny) {
+    found.digits = whole(std::move(ink));
+  } else {
+    std::vector<Piece> strokes = find_strokes(ink);
+    if (strokes.size() > kMaxStrokes) {
+      found.why_none =
+          fmt::format("the picture shows {} shapes, too many for digits", strokes.size());
       return found;
     }
-    FoundDigit d;
-    d.box = {0, 0, grey.width, grey.height};
-    d.image = prepare_digit(own);
-    found.digits.push_back(d);
-    return found;
+    if (options.single && !strokes.empty()) {
+      found.digits.push_back(found_digit(ink, group_of(std::move(strokes))));
+    } else {
+      for (const Group& group : join_strokes(std::move(strokes))) {
+        FoundDigit digit = found_digit(ink, group);
+        for (const Group& part : split_touching(group))
+          digit.parts.push_back(found_digit(ink, part));
+        found.digits.push_back(std::move(digit));
+      }
+      sort_into_lines(found.digits);
+      for (FoundDigit& digit : found.digits)
+        for (FoundDigit& part : digit.parts) part.line = digit.line;
+    }
   }
-
-  std::vector<Piece> strokes = find_strokes(ink);
-  if (strokes.empty()) {
-    found.why_none = "the picture is blank";
-    return found;
-  }
-  for (const Group& g : joined(std::move(strokes))) found.digits.push_back(prepared(ink, g));
-  sort_into_lines(found.digits);
+  if (found.digits.empty()) found.why_none = "the picture is blank";
   return found;
 }
 

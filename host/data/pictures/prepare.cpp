@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/data/pictures/pieces.h"
+
 namespace mnist {
 namespace {
 
@@ -31,18 +33,25 @@ struct Square {
   float at(int x, int y) const { return ink[size_t(y) * size_t(side) + size_t(x)]; }
 };
 
-// The bounding box of the ink, extended to a square on both sides of the shorter length.
-Square crop(const Plane& ink) {
-  constexpr int kSmallest = 10;  // a dot stays smaller than a digit
-  const Extent rows = extent(ink.height, [&](int y) {
+Extent rows_of(const Plane& ink) {
+  return extent(ink.height, [&](int y) {
     const auto row = ink.pixels.begin() + std::ptrdiff_t(y) * ink.width;
     return std::any_of(row, row + ink.width, [](uint8_t v) { return v > 0; });
   });
-  const Extent columns = extent(ink.width, [&](int x) {
-    for (int y = rows.first; y <= rows.last; ++y)
+}
+
+Extent columns_of(const Plane& ink) {
+  return extent(ink.width, [&](int x) {
+    for (int y = 0; y < ink.height; ++y)
       if (ink.at(x, y) > 0) return true;
     return false;
   });
+}
+
+// The bounding box of the ink, extended to a square on both sides of the shorter length.
+Square crop(const Plane& ink) {
+  constexpr int kSmallest = 10;  // a dot stays smaller than a digit
+  const Extent rows = rows_of(ink), columns = columns_of(ink);
   Square square(std::max({rows.size(), columns.size(), kSmallest}));
   const int left = (square.side - columns.size()) / 2, top = (square.side - rows.size()) / 2;
   for (int y = 0; y < rows.size(); ++y)
@@ -111,6 +120,19 @@ std::array<uint8_t, kSide * kSide> prepare_digit(const Plane& ink) {
       image[size_t(top + y) * kSide + size_t(left + x)] =
           uint8_t(std::clamp(std::lround(square.at(x, y) * scale), 0L, 255L));
   return image;
+}
+
+Plane thickened(const Plane& ink) {
+  constexpr double kThinnest = 2;  // of 20 pixels; the median of MNIST's test images is 2.3
+  const int longest = std::max(rows_of(ink).size(), columns_of(ink).size());
+  Plane core = ink;
+  for (uint8_t& level : core.pixels) level = level >= 128;
+  const int more = int(kThinnest * longest / kBox - line_width(core) + 0.5);
+  if (longest <= kBox || more < 1) return ink;
+  Plane roomy(ink.width + 2 * more, ink.height + 2 * more);
+  for (int y = 0; y < ink.height; ++y)
+    for (int x = 0; x < ink.width; ++x) roomy.at(x + more, y + more) = ink.at(x, y);
+  return to_plane(owned(pixDilateGray(to_pix(roomy).get(), more | 1, more | 1)).get());
 }
 
 }  // namespace mnist
