@@ -25,7 +25,7 @@ bool interlock(const Box& a, const Box& b, int height) {
   const int across = overlap(a.x, right(a), b.x, right(b));
   const int along = overlap(a.y, bottom(a), b.y, bottom(b));
   return across * 2 >= std::min(a.width, b.width) && along > 0 &&
-         united(a, b).height * 2 < height * 3;
+         united(a, b).height * 10 < height * 22;
 }
 
 // The upper quartile of the heights of those that are not small.
@@ -133,7 +133,8 @@ std::vector<Group> split_touching(const Group& group) {
     Group part = group_of(std::move(half));
     if (part.box.height * 2 < group.box.height) return {};
     std::vector<Group> more;
-    if (part.box.width * 10 > part.box.height * 11) more = split_touching(part);
+    if (part.box.width * 10 > part.box.height * 11 && part.box.width * 5 < group.box.width * 4)
+      more = split_touching(part);
     if (more.empty())
       parts.push_back(std::move(part));
     else

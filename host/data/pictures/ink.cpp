@@ -85,7 +85,7 @@ InkPlane find_ink(const Plane& grey, Ink which) {
     const int window = std::max(3, std::max(grey.width, grey.height) / 4) | 1;
     paper = to_plane(owned(pixCloseGray(pix.get(), window, window)).get());
   }
-  InkPlane found{Plane(grey.width, grey.height), 0};
+  InkPlane found{Plane(grey.width, grey.height), {}, 0};
   for (size_t i = 0; i < light.pixels.size(); ++i) {
     const int full = std::max<int>(1, paper.pixels[i]);
     const int missing = std::max(0, full - light.pixels[i]);
@@ -97,6 +97,7 @@ InkPlane find_ink(const Plane& grey, Ink which) {
     const int bias = median(histogram(found.ink));
     for (uint8_t& level : found.ink.pixels) level = uint8_t(std::max(0, level - bias));
   }
+  found.sheet = std::move(sheet);
   found.noise = int(std::ceil(grain(light) * 255 / std::max(1, median(histogram(paper)))));
   return found;
 }

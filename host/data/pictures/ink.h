@@ -8,6 +8,7 @@ namespace mnist {
 
 struct InkPlane {
   Plane ink;      // 0 = as the paper around it, 255 = black on white, or white on black
+  Plane sheet;    // 1 on the sheet of paper that the picture shows; empty: all of it is paper
   int noise = 0;  // standard deviation of the paper's grain, in the same levels
 };
 

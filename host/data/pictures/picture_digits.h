@@ -40,8 +40,8 @@ struct FindOptions {
   bool single = false;  // all strokes are one digit
 };
 
-// `file`: the bytes of a PNG, JPEG, GIF, BMP, WebP, TIFF or PNM file; the work is done in a Sandbox.
-// Throws Error(kBadInput) if it is damaged, of another kind, or above 64 million pixels.
+// `file`: the bytes of a PNG, JPEG, GIF, BMP, WebP, TIFF or PNM file; the work is done in a
+// Sandbox. Throws Error(kBadInput) if it is damaged, of another kind, or above 64 million pixels.
 PictureDigits find_picture_digits(std::span<const uint8_t> file, const FindOptions& options);
 
 struct PictureLabel {

@@ -12,7 +12,7 @@ namespace {
 constexpr int kFaintest = 16;     // ink below this is not looked at
 constexpr int kShortest = 8;      // pixels; what is smaller is a speck
 constexpr double kSoftest = 0.4;  // sharpness() of strokes is above, of shadows below
-constexpr int kMinContrast = 24;  // a stroke is at least that much darker than its surroundings
+constexpr int kMinContrast = 30;  // a stroke is at least that much darker than its surroundings
 
 // Adds the dark part of a blob, by the blob's own standard, to `out`.
 void add_dark_part(const InkPlane& ink, const Piece& blob, Plane& out) {
@@ -90,20 +90,67 @@ void erase_rules(Plane& plane) {
   }
 }
 
-// How far along the picture's border a stroke runs.
-int border_contact(const Piece& s, const Plane& plane) {
+// A rectangle drawn around something: along each side of its box it is nearly closed.
+// The border of the picture closes a side, too.
+bool is_frame(const Piece& s, const Plane& plane) {
+  const Box& b = s.box;
+  const int band = int(2 * s.width + 0.03 * std::max(b.width, b.height)) + 1;
+  if (band * 5 > std::min(b.width, b.height)) return false;
+  const auto closed = [&](int length, const auto& has) {
+    int covered = 0;
+    for (int along = 0; along < length; ++along) {
+      bool found = false;
+      for (int depth = 0; depth < band && !found; ++depth) found = has(along, depth);
+      covered += found;
+    }
+    return covered * 10 > length * 8;
+  };
+  const auto top = [&](int i, int d) { return s.has(b.x + i, b.y + d); };
+  const auto low = [&](int i, int d) { return s.has(b.x + i, bottom(b) - 1 - d); };
+  const auto left = [&](int i, int d) { return s.has(b.x + d, b.y + i); };
+  const auto far = [&](int i, int d) { return s.has(right(b) - 1 - d, b.y + i); };
+  return (b.y == 0 || closed(b.width, top)) &&
+         (bottom(b) == plane.height || closed(b.width, low)) &&
+         (b.x == 0 || closed(b.height, left)) && (right(b) == plane.width || closed(b.height, far));
+}
+
+bool encloses(const Box& a, const Box& b) {
+  return a.x <= b.x && a.y <= b.y && right(a) >= right(b) && bottom(a) >= bottom(b);
+}
+
+void erase_frames(Plane& plane) {
+  const std::vector<Piece> all = pieces(where_at_least(plane, 1).get());
+  for (const Piece& frame : all) {
+    const auto holds = [&](const Piece& p) {
+      return &p != &frame && p.box.height * 5 > frame.box.height && encloses(frame.box, p.box);
+    };
+    if (!is_frame(frame, plane) || !std::any_of(all.begin(), all.end(), holds)) continue;
+    for (int y = frame.box.y; y < bottom(frame.box); ++y)
+      for (int x = frame.box.x; x < right(frame.box); ++x)
+        if (frame.has(x, y)) plane.at(x, y) = 0;
+  }
+}
+
+// How far along the border of the picture, or of the sheet, a stroke runs.
+int border_contact(const Piece& s, const InkPlane& ink) {
+  const auto outside = [&](int x, int y) {
+    return x < 0 || y < 0 || x >= ink.ink.width || y >= ink.ink.height ||
+           (!ink.sheet.pixels.empty() && !ink.sheet.at(x, y));
+  };
   int contact = 0;
-  for (int y = s.box.y; y < bottom(s.box); ++y) contact += s.has(0, y) + s.has(plane.width - 1, y);
-  for (int x = s.box.x; x < right(s.box); ++x) contact += s.has(x, 0) + s.has(x, plane.height - 1);
+  for (int y = s.box.y; y < bottom(s.box); ++y)
+    for (int x = s.box.x; x < right(s.box); ++x)
+      contact += s.has(x, y) &&
+                 (outside(x - 1, y) || outside(x + 1, y) || outside(x, y - 1) || outside(x, y + 1));
   return contact;
 }
 
 // A shadow, the edge of a sheet, a finger: cut off by the border over a good part of its length, or
 // spanning the picture.
-bool is_edge(const Piece& s, const Plane& plane) {
+bool is_edge(const Piece& s, const InkPlane& ink) {
   const int longest = std::max(s.box.width, s.box.height);
-  const bool across = s.box.width == plane.width || s.box.height == plane.height;
-  return across || border_contact(s, plane) * 10 > longest * 4;
+  const bool across = s.box.width == ink.ink.width || s.box.height == ink.ink.height;
+  return across || border_contact(s, ink) * 10 > longest * 4;
 }
 
 // How much of a stroke's darkness is lost within a few pixels across its outline: 1 for a pen's
@@ -140,30 +187,6 @@ bool is_blot(const Piece& s) {
   return s.width * 20 > std::max(s.box.width, s.box.height) * 9;
 }
 
-// A rectangle drawn around something: along each side of its box it is nearly closed.
-bool is_frame(const Piece& s) {
-  const int band = int(2 * s.width + 0.03 * std::max(s.box.width, s.box.height)) + 1;
-  if (band * 5 > std::min(s.box.width, s.box.height)) return false;
-  const auto closed = [&](int length, const auto& has) {
-    int covered = 0;
-    for (int along = 0; along < length; ++along) {
-      bool found = false;
-      for (int depth = 0; depth < band && !found; ++depth) found = has(along, depth);
-      covered += found;
-    }
-    return covered * 10 > length * 8;
-  };
-  const Box& b = s.box;
-  return closed(b.width, [&](int i, int d) { return s.has(b.x + i, b.y + d); }) &&
-         closed(b.width, [&](int i, int d) { return s.has(b.x + i, bottom(b) - 1 - d); }) &&
-         closed(b.height, [&](int i, int d) { return s.has(b.x + d, b.y + i); }) &&
-         closed(b.height, [&](int i, int d) { return s.has(right(b) - 1 - d, b.y + i); });
-}
-
-bool encloses(const Box& a, const Box& b) {
-  return a.x < b.x && a.y < b.y && right(a) > right(b) && bottom(a) > bottom(b);
-}
-
 }  // namespace
 
 std::vector<Piece> find_strokes(const InkPlane& ink) {
@@ -171,6 +194,7 @@ std::vector<Piece> find_strokes(const InkPlane& ink) {
   for (const Piece& blob :
        pieces(where_at_least(ink.ink, std::max(kFaintest, 4 * ink.noise)).get()))
     add_dark_part(ink, blob, dark);
+  erase_frames(dark);
   erase_rules(dark);
   dark = transposed(dark);
   erase_rules(dark);
@@ -182,7 +206,7 @@ std::vector<Piece> find_strokes(const InkPlane& ink) {
     std::vector<Piece> inside;
     for (Piece& s : strokes) {
       if (std::max(s.box.width, s.box.height) < kShortest) continue;
-      if (!is_edge(s, dark) && !is_blot(s) && sharpness(s, ink.ink) >= kSoftest)
+      if (!is_edge(s, ink) && !is_blot(s) && sharpness(s, ink.ink) >= kSoftest)
         written.push_back(std::move(s));
       else
         for (Piece& part : darker_part(ink, s)) inside.push_back(std::move(part));
@@ -190,12 +214,6 @@ std::vector<Piece> find_strokes(const InkPlane& ink) {
     strokes = std::move(inside);
   }
   strokes = std::move(written);
-  std::vector<Box> boxes;
-  for (const Piece& s : strokes) boxes.push_back(s.box);
-  std::erase_if(strokes, [&](const Piece& s) {
-    return is_frame(s) && std::any_of(boxes.begin(), boxes.end(),
-                                      [&](const Box& b) { return encloses(s.box, b); });
-  });
   int64_t largest = 0;
   for (const Piece& s : strokes) largest = std::max(largest, s.area);
   std::erase_if(strokes, [&](const Piece& s) { return s.area * 20 < largest; });
