@@ -14,6 +14,17 @@ constexpr int kShortest = 8;      // pixels; what is smaller is a speck
 constexpr double kSoftest = 0.4;  // sharpness() of strokes is above, of shadows below
 constexpr int kMinContrast = 30;  // a stroke is at least that much darker than its surroundings
 
+// From where on levels are those of strokes; 256 if none are. A few dark strokes on much that is
+// faint, such as ruled lines, come to light when the faintest are left out.
+int dark_level(Histogram levels, int noise) {
+  for (Division division = otsu(levels); division.level > 0; division = otsu(levels)) {
+    if (division.high_mean - division.low_mean >= std::max(kMinContrast, 5 * noise))
+      return division.level;
+    std::fill(levels.begin(), levels.begin() + division.level, 0);
+  }
+  return 256;
+}
+
 // Adds the dark part of a blob, by the blob's own standard, to `out`.
 void add_dark_part(const InkPlane& ink, const Piece& blob, Plane& out) {
   const Box& b = blob.box;
@@ -23,11 +34,10 @@ void add_dark_part(const InkPlane& ink, const Piece& blob, Plane& out) {
   Histogram levels{};
   for (int y = top; y < end_y; ++y)
     for (int x = left; x < end_x; ++x) ++levels[ink.ink.at(x, y)];
-  const Division division = otsu(levels);
-  if (division.high_mean - division.low_mean < std::max(kMinContrast, 5 * ink.noise)) return;
+  const int level = dark_level(levels, ink.noise);
   for (int y = b.y; y < bottom(b); ++y)
     for (int x = b.x; x < right(b); ++x)
-      if (blob.has(x, y) && ink.ink.at(x, y) >= division.level) out.at(x, y) = 1;
+      if (blob.has(x, y) && ink.ink.at(x, y) >= level) out.at(x, y) = 1;
 }
 
 // What a shadow lies on: the strokes within it, if it has any.
@@ -37,13 +47,11 @@ std::vector<Piece> darker_part(const InkPlane& ink, const Piece& shadow) {
   for (int y = b.y; y < bottom(b); ++y)
     for (int x = b.x; x < right(b); ++x)
       if (shadow.has(x, y)) ++levels[ink.ink.at(x, y)];
-  const Division division = otsu(levels);
-  if (division.high_mean - division.low_mean < std::max(kMinContrast, 5 * ink.noise)) return {};
+  const int level = dark_level(levels, ink.noise);
   Plane dark(b.width, b.height);
   for (int y = 0; y < b.height; ++y)
     for (int x = 0; x < b.width; ++x)
-      dark.at(x, y) =
-          shadow.has(b.x + x, b.y + y) && ink.ink.at(b.x + x, b.y + y) >= division.level;
+      dark.at(x, y) = shadow.has(b.x + x, b.y + y) && ink.ink.at(b.x + x, b.y + y) >= level;
   std::vector<Piece> parts = pieces(where_at_least(dark, 1).get());
   for (Piece& part : parts) part.box.x += b.x, part.box.y += b.y;
   return parts;
