@@ -18,6 +18,7 @@ namespace {
 constexpr int kMinContrast = 24;  // ink that is fainter than this is none
 constexpr int kTiny = 28;         // a picture no larger than MNIST's holds one digit
 constexpr int kSmall = 60;        // digits below this, in pixels, keep the grey of their edges
+constexpr int kEnough = 1600;     // pixels on the longer side: a digit on a page has 20 or more
 constexpr size_t kMaxStrokes = 500;
 
 // The ink of a group in grey: what is within a pixel of its silhouette.
@@ -76,9 +77,36 @@ std::vector<FoundDigit> whole(InkPlane ink) {
   return {digit};
 }
 
+Box scaled(const Box& box, double x, double y) {
+  const int left = int(box.x * x), top = int(box.y * y);
+  return {left, top, std::max(1, int(right(box) * x) - left),
+          std::max(1, int(bottom(box) * y) - top)};
+}
+
 }  // namespace
 
+void scale_boxes(PictureDigits& found, int width, int height) {
+  const double x = double(width) / found.width, y = double(height) / found.height;
+  for (FoundDigit& digit : found.digits) {
+    digit.box = scaled(digit.box, x, y);
+    for (FoundDigit& part : digit.parts) part.box = scaled(part.box, x, y);
+  }
+  found.width = width;
+  found.height = height;
+}
+
 PictureDigits find_digits(PIX* grey, const FindOptions& options) {
+  const int longest = std::max(pixGetWidth(grey), pixGetHeight(grey));
+  if (longest > kEnough) {
+    const auto reduced = [&](int length) {
+      return std::max(1, int(int64_t(length) * kEnough / longest));
+    };
+    const int width = reduced(pixGetWidth(grey)), height = reduced(pixGetHeight(grey));
+    const PixPtr less = owned(pixScaleAreaMapToSize(grey, width, height));
+    PictureDigits found = find_digits(less.get(), options);
+    scale_boxes(found, pixGetWidth(grey), pixGetHeight(grey));
+    return found;
+  }
   PictureDigits found;
   found.width = pixGetWidth(grey);
   found.height = pixGetHeight(grey);

@@ -69,8 +69,8 @@ void erase_rules(Plane& plane) {
   const int window = std::max(16, plane.width / 10);
   const PixPtr all = where_at_least(plane, 1);
   const PixPtr thick = owned(pixDilateBrick(nullptr, all.get(), 1, 3));  // lines are seldom level
-  const PixPtr open = owned(pixOpenBrick(nullptr, thick.get(), window, 1));
-  const PixPtr whole = owned(pixCloseSafeBrick(nullptr, open.get(), window | 1, 3));
+  const PixPtr open = owned(pixOpenCompBrick(nullptr, thick.get(), window, 1));
+  const PixPtr whole = owned(pixCloseSafeCompBrick(nullptr, open.get(), window, 3));
   for (const Piece& rule : pieces(whole.get())) {
     if (rule.box.width * 4 < plane.width * 3 || rule.width * 25 > rule.box.width) continue;
     struct Run {
