@@ -17,7 +17,7 @@ bool is_piece(const Box& a, const Box& b, int height) {
   const int across = overlap(a.x, right(a), b.x, right(b));
   const int gap = std::max(0, -overlap(a.y, bottom(a), b.y, bottom(b)));
   if (across * 4 >= std::min(a.width, b.width)) return gap * 4 < both.height;
-  return std::hypot(std::max(0, -across), gap) * 8 < height;
+  return std::hypot(std::max(0, -across), gap) * 12 < height;
 }
 
 // Two strokes that stand in each other's place: those of a 4, the halves of an 8.

@@ -12,6 +12,8 @@
 namespace mnist {
 namespace {
 
+constexpr int kLightInk = 40;  // levels that light ink is above its paper
+
 Histogram border_levels(const Plane& grey) {
   Histogram levels{};
   for (int y = 0; y < grey.height; ++y) {
@@ -67,7 +69,7 @@ InkPlane find_ink(const Plane& grey, Ink which) {
   // Drawn on an even background: that is the paper.
   const bool even = border[size_t(usual)] * 4 > 3 * (2 * (grey.width + grey.height) - 4);
   const auto [least, most] = std::minmax_element(grey.pixels.begin(), grey.pixels.end());
-  const bool dark_border = usual * 2 < int(*least) + int(*most);
+  const bool dark_border = usual * 2 < int(*least) + int(*most) && *most - usual >= kLightInk;
   Plane sheet;
   if (dark_border && !even && which != Ink::kLight) sheet = find_sheet(grey);
   if (which == Ink::kLight || (which == Ink::kAuto && dark_border && sheet.pixels.empty()))
@@ -78,7 +80,8 @@ InkPlane find_ink(const Plane& grey, Ink which) {
   Plane paper(grey.width, grey.height, uint8_t(median(border_levels(light))));
   if (!even) {
     PixPtr pix = to_pix(light);
-    if (grain(light) >= 1.5) pix = owned(pixBlockconvGray(pix.get(), nullptr, 1, 1));
+    if (grain(light) >= 1.5 && std::min(grey.width, grey.height) > 2)
+      pix = owned(pixBlockconvGray(pix.get(), nullptr, 1, 1));
     light = to_plane(pix.get());
     // What the paper would be without the strokes on it: every dark spot that is narrower than a
     // quarter of the picture filled.
@@ -87,10 +90,9 @@ InkPlane find_ink(const Plane& grey, Ink which) {
   }
   InkPlane found{Plane(grey.width, grey.height), {}, 0};
   for (size_t i = 0; i < light.pixels.size(); ++i) {
-    const int full = std::max<int>(1, paper.pixels[i]);
-    const int missing = std::max(0, full - light.pixels[i]);
-    found.ink.pixels[i] = uint8_t((missing * 255 + full / 2) / full);
-    if (!sheet.pixels.empty() && !sheet.pixels[i]) found.ink.pixels[i] = 0;
+    const int full = paper.pixels[i], missing = full - light.pixels[i];
+    const bool on_paper = sheet.pixels.empty() || sheet.pixels[i];
+    if (on_paper && missing > 0) found.ink.pixels[i] = uint8_t((missing * 255 + full / 2) / full);
   }
   if (!even) {
     // The filling follows the lightest grains.
