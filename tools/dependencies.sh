@@ -7,16 +7,17 @@ set -euo pipefail
 
 packages=(
   build-essential ca-certificates cmake ninja-build
-  libboost-context-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
-  libjpeg62-turbo-dev libleptonica-dev libpng-dev libssl-dev libzip-dev nlohmann-json3-dev zlib1g-dev)
+  libboost-context-dev libcli11-dev libcpp-httplib-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
+  libjpeg62-turbo-dev libleptonica-dev libpng-dev libssl-dev libzip-dev nlohmann-json3-dev
+  pkgconf zlib1g-dev)
 case ${1-} in
   "" | test | lint) ;;
   *) sed -n '2,/^set/{/^#/s/^# \?//p}' "$0"; [[ $1 == --help ]] && exit 0 || exit 2 ;;
 esac
 
 if [[ ${1-} == test || ${1-} == lint ]]; then
-  packages+=(catch2 dataset-fashion-mnist git
-    python3 python3-h5py python3-numpy python3-pil python3-venv)
+  packages+=(catch2 chromium chromium-driver dataset-fashion-mnist git
+    python3 python3-h5py python3-numpy python3-pil python3-selenium python3-venv)
 fi
 if [[ ${1-} == lint ]]; then
   packages+=(clang-format-14 clang-tidy-14 pycodestyle pyflakes3 shellcheck)
