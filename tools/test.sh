@@ -9,6 +9,7 @@
 #         unit      C++ tests on the cpu target
 #         gpu       the same tests on the GPU, where nvidia-smi lists one
 #         cli       the program end to end, and where its shared libraries come from
+#         browser   the page that it serves, in headless Chromium
 #         tools     quickstart.sh and this script: what they build, with a GPU and without
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         machine   the kernels' sm_90 machine code, executed without a GPU, where there is nvcc
@@ -33,7 +34,7 @@ while (($#)); do
   esac
   shift
 done
-stages=" lint build unit gpu cli tools nvtx machine keras sanitize tsan "
+stages=" lint build unit gpu cli browser tools nvtx machine keras sanitize tsan "
 if [[ $stages != *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
@@ -118,8 +119,11 @@ cli() {
   local status=0
   /usr/bin/python3 tests/cli/run.py build/cuda-mnist || status=1
   /usr/bin/python3 tests/cli/shared_libraries.py build || status=1
+  /usr/bin/python3 tests/serve/run.py build/cuda-mnist || status=1
   return "$status"
 }
+
+browser() { /usr/bin/python3 tests/serve/browser.py build/cuda-mnist; }
 
 tools() { /usr/bin/python3 tests/tools/run.py build/cuda-mnist; }
 
@@ -178,6 +182,7 @@ if [[ $only != lint ]] && stage build build; then
     report+=("gpu       not run: nvidia-smi lists no GPU; on a machine with one: build/tests_cuda")
   fi
   stage cli cli
+  stage browser browser
   stage tools tools
   if grep -q '^MNIST_NVTX_INCLUDE_DIR:.*/' build/CMakeCache.txt; then
     stage nvtx nvtx
