@@ -13,10 +13,11 @@
 #         tools     quickstart.sh and this script: what they build, with a GPU and without
 #         nvtx      its NVTX ranges, where there are NVTX headers (of the CUDA Toolkit)
 #         machine   the kernels' sm_90 machine code, executed without a GPU, where there is nvcc
+#         pictures  how many of other people's pictures are read, where there are some
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #         tsan      what uses threads under ThreadSanitizer: streams, pool, engine, saver, a run
-# --quick leaves out machine, keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
+# --quick leaves out machine, pictures, keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
 # CUDA_MNIST_DATA_DIR or a directory shared/data/mnist beside the checkout; the tests use synthetic
 # digits without it.
 # A stage that cannot run here counts as failed where CI=true, else it is listed as not run; gpu,
@@ -34,7 +35,7 @@ while (($#)); do
   esac
   shift
 done
-stages=" lint build unit gpu cli browser tools nvtx machine keras sanitize tsan "
+stages=" lint build unit gpu cli browser tools nvtx machine pictures keras sanitize tsan "
 if [[ $stages != *" ${only:-build} "* ]]; then
   echo "test.sh: no stage '$only'; see --help" >&2
   exit 2
@@ -127,6 +128,8 @@ browser() { /usr/bin/python3 tests/serve/browser.py build/cuda-mnist; }
 
 tools() { /usr/bin/python3 tests/tools/run.py build/cuda-mnist; }
 
+pictures() { /usr/bin/python3 tests/pictures/run.py build/cuda-mnist; }
+
 nvtx() { /usr/bin/python3 tests/nvtx/run.py build/cuda-mnist build/nvtx_recorder.so; }
 
 machine() { tools/lab/machine_code.sh check; }
@@ -169,6 +172,10 @@ if [[ -n ${CUDA_MNIST_DATA_DIR-} ]]; then
 else
   echo "no MNIST at hand (CUDA_MNIST_DATA_DIR is not set): synthetic digits stand in"
 fi
+if [[ -z ${CUDA_MNIST_PICTURES_DIR-} && -d ../shared/data/pictures ]]; then
+  CUDA_MNIST_PICTURES_DIR=$(realpath ../shared/data/pictures)
+  export CUDA_MNIST_PICTURES_DIR
+fi
 if command -v ccache > /dev/null; then
   export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
 fi
@@ -194,6 +201,11 @@ if [[ $only != lint ]] && stage build build; then
       stage machine machine
     else
       report+=("machine   not run: without nvcc there is no machine code to execute")
+    fi
+    if [[ -n ${CUDA_MNIST_PICTURES_DIR-} && -n ${CUDA_MNIST_DATA_DIR-} ]]; then
+      stage pictures pictures
+    else
+      report+=("pictures  not run: CUDA_MNIST_PICTURES_DIR or CUDA_MNIST_DATA_DIR is not set")
     fi
     stage keras keras
     stage sanitize sanitize
