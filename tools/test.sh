@@ -17,9 +17,9 @@
 #         keras     files and training against real Keras, installed into build/venv by pip
 #         sanitize  the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #         tsan      what uses threads under ThreadSanitizer: streams, pool, engine, saver, a run
-# --quick leaves out machine, pictures, keras, sanitize and tsan. Logs: build/test-logs. MNIST comes from
-# CUDA_MNIST_DATA_DIR or a directory shared/data/mnist beside the checkout; the tests use synthetic
-# digits without it.
+# --quick leaves out machine, pictures, keras, sanitize and tsan. Logs: build/test-logs. MNIST comes
+# from CUDA_MNIST_DATA_DIR or a directory shared/data/mnist beside the checkout; the tests use
+# synthetic digits without it. Pictures likewise: CUDA_MNIST_PICTURES_DIR, shared/data/pictures.
 # A stage that cannot run here counts as failed where CI=true, else it is listed as not run; gpu,
 # nvtx and machine, which need a GPU, headers and nvcc, are listed in either case.
 set -uo pipefail
