@@ -92,7 +92,7 @@ Square fitted(const Square& in) {
 
 // How far to move what has its centre of mass at `centre`, for that to be within [14, 15].
 int shift(double centre) {
-  return int(std::floor(kSide / 2 + 1 - centre));
+  return int(std::floor(kSide / 2.0 + 1 - centre));
 }
 
 }  // namespace
