@@ -1,6 +1,7 @@
-// Numbers as text, whatever the locale.
+// Numbers as text, whatever the locale, and foreign text made fit to print.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <optional>
@@ -25,6 +26,14 @@ inline std::string grouped(int64_t number) {
   const int first = number < 0 ? 1 : 0;
   for (int i = int(digits.size()) - 3; i > first; i -= 3) digits.insert(size_t(i), ",");
   return digits;
+}
+
+// Text from a file that is shown to the user: no line breaks, no terminal commands.
+inline std::string printable(std::string_view text, size_t longest) {
+  std::string shown(text.substr(0, longest));
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text.size() > longest ? shown + "..." : shown;
 }
 
 }  // namespace mnist

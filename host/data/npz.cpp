@@ -14,6 +14,7 @@
 #include "host/error.h"
 #include "host/os/file_bytes.h"
 #include "host/os/sha256.h"
+#include "host/text.h"
 
 namespace mnist {
 namespace {
@@ -101,7 +102,7 @@ class HeaderReader {
         descr = true;
         if (const std::string_view type = string(); type != "|u1")
           fail(name_, fmt::format("holds values of type '{}'; '|u1' (unsigned byte) is needed",
-                                  printable(type)));
+                                  printable(type, 24)));
       } else if (key == "fortran_order" && !order) {
         order = true;
         if (word() != "False") fail(name_, "is not in C order (row-major)");
@@ -121,13 +122,6 @@ class HeaderReader {
 
  private:
   [[noreturn]] void malformed() const { fail(name_, "has an .npy header that is not understood"); }
-
-  static std::string printable(std::string_view text) {
-    std::string shown(text.substr(0, 24));
-    for (char& c : shown)
-      if (c < ' ' || c > '~') c = '?';
-    return shown;
-  }
 
   bool accept(char c) {
     text_.remove_prefix(std::min(text_.find_first_not_of(' '), text_.size()));

@@ -95,7 +95,4 @@ Contents parse_in_sandbox(std::span<const std::byte> image);
 // Checks sizes, values and digest. Throws Error(kBadInput).
 ModelFile validate(Contents contents);
 
-// Text from a file that is shown to the user: no line breaks, no terminal commands.
-std::string printable(std::string text, size_t longest);
-
 }  // namespace mnist::model_file

@@ -12,6 +12,7 @@
 #include "host/model_file/format.h"
 #include "host/os/atomic_file.h"
 #include "host/os/file_bytes.h"
+#include "host/text.h"
 
 namespace mnist {
 namespace model_file {

@@ -6,6 +6,7 @@
 
 #include "host/model_file/format.h"
 #include "host/model_file/keras_config.h"
+#include "host/text.h"
 
 namespace mnist::model_file {
 namespace {
@@ -46,13 +47,6 @@ void check_digest(const Model& model, const Contents& contents) {
 }
 
 }  // namespace
-
-std::string printable(std::string text, size_t longest) {
-  if (text.size() > longest) text = text.substr(0, longest) + "...";
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text;
-}
 
 ModelFile validate(Contents contents) {
   ConfiguredModel configured = parse_model_config(contents.texts.model_config);
