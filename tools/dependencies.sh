@@ -8,8 +8,8 @@ set -euo pipefail
 packages=(
   build-essential ca-certificates cmake ninja-build
   libboost-context-dev libcli11-dev libcpp-httplib-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
-  libjpeg62-turbo-dev libleptonica-dev libpng-dev libssl-dev libzip-dev nlohmann-json3-dev
-  pkgconf zlib1g-dev)
+  libjpeg62-turbo-dev libleptonica-dev libpng-dev libssl-dev libtiff-dev libzip-dev
+  nlohmann-json3-dev pkgconf zlib1g-dev)
 case ${1-} in
   "" | test | lint) ;;
   *) sed -n '2,/^set/{/^#/s/^# \?//p}' "$0"; [[ $1 == --help ]] && exit 0 || exit 2 ;;

@@ -19,6 +19,7 @@ namespace {
 struct Signature {
   std::string_view bytes;
   const char* meaning;
+  size_t position = 0;
 };
 
 using namespace std::string_view_literals;
@@ -29,7 +30,13 @@ constexpr Signature kSignatures[] = {
     {"\xff\xd8\xff"sv, "a JPEG picture"},
     {"GIF8"sv, "a GIF picture"},
     {"BM"sv, "a BMP picture"},
-    {"RIFF"sv, "a RIFF file (WebP, sound or video)"},
+    {"WEBP"sv, "a WebP picture", 8},
+    {"RIFF"sv, "a RIFF file (sound or video)"},
+    {"ftyphe"sv, "a HEIC picture", 4},
+    {"ftypavi"sv, "an AVIF picture", 4},
+    {"ftypmif1"sv, "a HEIC or AVIF picture", 4},
+    {"ftypmsf1"sv, "a HEIC or AVIF picture", 4},
+    {"ftyp"sv, "a video", 4},
     {"II*\0"sv, "a TIFF picture"},
     {"MM\0*"sv, "a TIFF picture"},
     {"P1"sv, "a PBM picture"},
@@ -100,7 +107,8 @@ std::string describe_bytes(std::span<const uint8_t> bytes) {
                               std::min<size_t>(bytes.size(), 256));
   if (looks_like_html(text)) return "an HTML page";
   for (const Signature& signature : kSignatures)
-    if (text.starts_with(signature.bytes)) return signature.meaning;
+    if (text.substr(std::min(signature.position, text.size())).starts_with(signature.bytes))
+      return signature.meaning;
 
   const std::string_view first = text.substr(0, 24);
   if (std::all_of(first.begin(), first.end(), [](char c) { return c >= ' ' && c <= '~'; }))
