@@ -55,4 +55,7 @@ struct PictureLabel {
 std::vector<uint8_t> annotate_picture(std::span<const uint8_t> file,
                                       std::span<const PictureLabel> labels);
 
+// 28x28 grey levels as the bytes of a PNG file.
+std::vector<uint8_t> png_of_digit(const std::array<uint8_t, 28 * 28>& image);
+
 }  // namespace mnist

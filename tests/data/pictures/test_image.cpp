@@ -350,7 +350,7 @@ TEST_CASE("image: what is not a picture is named") {
       {text_bytes("hello, world"), "the text \"hello, world\""},
       {text_bytes("GIF89a......"), "a GIF picture"},
       {text_bytes("P6 1 1 255\n..."), "a PPM picture"},
-      {text_bytes("RIFF....WEBP"), "a RIFF file"},
+      {text_bytes("RIFF....WEBP"), "a WebP picture"},
       {text_bytes("%PDF-1.7"), "a PDF document"},
       {gzip(idx_images(1)), "gzip data"},
       {idx_images(1), "an IDX file of images"},
