@@ -26,26 +26,10 @@ constexpr uint64_t kMaxReceivedBytes = 256'000'000;  // an annotated picture
 
 enum class Outcome : uint8_t { kDone, kRefused };
 
-// From the pixels of the decoded picture to those of the picture as viewed.
-void enlarge_boxes(std::vector<FoundDigit>& digits, double ratio, const DecodedPicture& picture) {
-  for (FoundDigit& digit : digits) {
-    Box& box = digit.box;
-    const int right = std::min(picture.width, int((box.x + box.width) * ratio + 0.5));
-    const int bottom = std::min(picture.height, int((box.y + box.height) * ratio + 0.5));
-    box.x = std::min(int(box.x * ratio), picture.width - 1);
-    box.y = std::min(int(box.y * ratio), picture.height - 1);
-    box.width = std::max(1, right - box.x);
-    box.height = std::max(1, bottom - box.y);
-    enlarge_boxes(digit.parts, ratio, picture);
-  }
-}
-
 PictureDigits find_in(std::span<const uint8_t> file, const FindOptions& options) {
   const DecodedPicture picture = decode_picture(file);
   PictureDigits found = find_digits(picture.grey.get(), options);
-  found.width = picture.width;
-  found.height = picture.height;
-  enlarge_boxes(found.digits, double(picture.width) / pixGetWidth(picture.grey.get()), picture);
+  scale_boxes(found, picture.width, picture.height);
   return found;
 }
 
