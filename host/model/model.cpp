@@ -149,6 +149,13 @@ size_t Model::parameter_count() const {
   return count;
 }
 
+size_t Model::parameter_count(int layer) const {
+  size_t count = 0;
+  for (const Parameter& p : parameters)
+    if (p.layer == layer) count += p.size;
+  return count;
+}
+
 Model make_model(const Extent& input, std::vector<Layer> layers) {
   if (input.h < 1 || input.w < 1 || input.c < 1)
     fail("the input of the model needs at least one value in each direction");

@@ -64,6 +64,7 @@ struct Model {
   size_t arena_size = 0;              // floats, gaps between the tensors included
 
   size_t parameter_count() const;  // gaps not included
+  size_t parameter_count(int layer) const;
   int classes() const { return layers.back().units; }
   // Null: the layer has none of that name.
   const Parameter* find(int layer, const std::string& name) const {
@@ -93,6 +94,9 @@ Model parse_arch(const std::string& arch, const Extent& input = kMnistExtent);
 
 // The text that parse_arch() turns into this model.
 std::string arch_string(const Model& model);
+
+// What a layer gives for each sample, without the batch: "26, 26, 32"; "1600".
+std::string shape_text(const Layer& layer);
 
 // A table like Keras' summary(): one line per layer with output shape and parameters.
 std::string summary(const Model& model);

@@ -20,18 +20,20 @@ std::string row(const std::string& a, const std::string& b, const std::string& c
 
 }  // namespace
 
+std::string shape_text(const Layer& layer) {
+  const Extent& output = layer.output;
+  return layer.flat ? fmt::format("{}", output.c)
+                    : fmt::format("{}, {}, {}", output.h, output.w, output.c);
+}
+
 std::string summary(const Model& model) {
   const std::string thin(70, '_'), thick(70, '=');
   std::string text = thin + "\n" + row("Layer (type)", "Output shape", "Param #") + thick + "\n";
   for (size_t i = 0; i < model.layers.size(); ++i) {
     const Layer& l = model.layers[i];
-    const std::string shape =
-        l.flat ? fmt::format("(None, {})", l.output.c)
-               : fmt::format("(None, {}, {}, {})", l.output.h, l.output.w, l.output.c);
-    size_t count = 0;
-    for (const Parameter& p : model.parameters)
-      if (p.layer == int(i)) count += p.size;
-    text += row(fmt::format("{} ({})", l.name, class_name(l.kind)), shape, grouped(count));
+    text += row(fmt::format("{} ({})", l.name, class_name(l.kind)),
+                fmt::format("(None, {})", shape_text(l)),
+                grouped(int64_t(model.parameter_count(int(i)))));
   }
   return text + thick +
          fmt::format("\nTotal params: {} ({} KiB)\n", grouped(model.parameter_count()),
