@@ -36,4 +36,11 @@ std::string counted(int64_t number, const char* singular) {
   return fmt::format("{} {}{}", grouped(number), singular, number == 1 ? "" : "s");
 }
 
+std::string utc_text(std::time_t time, const char* format) {
+  std::tm parts{};
+  gmtime_r(&time, &parts);
+  char text[64];
+  return {text, std::strftime(text, sizeof text, format, &parts)};
+}
+
 }  // namespace mnist::cli

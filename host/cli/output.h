@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -31,5 +32,7 @@ class Results {
 void message(std::string_view text);
 
 std::string counted(int64_t number, const char* singular);  // "1 epoch", "2,000 epochs"
+// A moment in UTC, by a format of strftime().
+std::string utc_text(std::time_t time, const char* format = "%Y-%m-%d %H:%M:%S UTC");
 
 }  // namespace mnist::cli

@@ -8,37 +8,10 @@
 namespace mnist {
 namespace {
 
-constexpr const char* kNative = "#1f6fb4";
-constexpr const char* kRival = "#e08a1e";
+constexpr Paint kNative = Paint::kFirst, kRival = Paint::kSecond;
 constexpr double kAxis = 460, kValues = 90;    // widths of the bars, and of the times after them
 constexpr double kMargin = 16, kLetter = 7.4;  // pixels a letter, at most, on average
 constexpr double kHead = 110, kFoot = 46, kBar = 11, kGap = 12;
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&')
-      result += "&amp;";
-    else if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else
-      result += c;
-  }
-  return result;
-}
-
-std::string text(double x, double y, const char* style, const std::string& content) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style,
-                     escaped(content));
-}
-
-std::string box(double x, double y, double width, double height, const char* fill) {
-  return fmt::format(
-      "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\"/>\n", x, y,
-      width, height, fill);
-}
 
 // 0.5 us, 20 us, 3 ms, 35 s: three digits.
 std::string duration(double us) {
@@ -80,7 +53,7 @@ class Axis {
 
 }  // namespace
 
-std::string draw_svg(const Plot& plot) {
+Figure bench_chart(const Plot& plot) {
   const bool two =
       std::any_of(plot.bars.begin(), plot.bars.end(), [](const PlotBar& b) { return b.cudnn_us; });
   const double row = (two ? 2 : 1) * kBar + kGap;
@@ -96,41 +69,47 @@ std::string draw_svg(const Plot& plot) {
   const double width =
       std::max(left + kAxis + kValues, 2 * kMargin + kLetter * double(plot.subtitle.size()));
 
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
-      "viewBox=\"0 0 {0:.0f} {1:.0f}\" font-family=\"Helvetica, Arial, sans-serif\" "
-      "font-size=\"12\" fill=\"#222222\">\n",
-      width, bottom + kFoot);
-  svg += box(0, 0, width, bottom + kFoot, "#ffffff");
-  svg += text(kMargin, 30, "font-size=\"18\" font-weight=\"bold\"", plot.title);
-  svg += text(kMargin, 51, "fill=\"#555555\"", plot.subtitle);
-  svg += box(kMargin, 66, 12, 12, kNative) + text(34, 76, "", "native");
-  if (two) svg += box(96, 66, 12, 12, kRival) + text(114, 76, "", "cuDNN, cuBLAS");
-  svg += text(left + kAxis / 2, bottom + 38, "text-anchor=\"middle\" fill=\"#555555\"",
-              "median time, logarithmic; shorter is better");
+  Canvas canvas;
+  canvas.text(kMargin, 30, plot.title, 18, Paint::kText, Anchor::kStart, true);
+  canvas.text(kMargin, 51, plot.subtitle, 12, Paint::kMuted);
+  canvas.box(kMargin, 66, 12, 12, kNative);
+  canvas.text(34, 76, "native");
+  if (two) {
+    canvas.box(96, 66, 12, 12, kRival);
+    canvas.text(114, 76, "cuDNN, cuBLAS");
+  }
+  canvas.text(left + kAxis / 2, bottom + 38, "median time, logarithmic; shorter is better", 12,
+              Paint::kMuted, Anchor::kMiddle);
 
   for (int exponent = axis.first(); exponent <= axis.last(); ++exponent) {
     const double x = left + axis.length(std::pow(10.0, exponent));
-    svg += box(x - 0.5, kHead - 6, 1, bottom - kHead + 8, "#dddddd");
-    svg += text(x, bottom + 17, "text-anchor=\"middle\" fill=\"#555555\"", decade(exponent));
-    svg += text(x, kHead - 12, "text-anchor=\"middle\" fill=\"#555555\"", decade(exponent));
+    canvas.line(
+        fmt::format("M{} {}V{}", coordinate(x), coordinate(kHead - 6), coordinate(bottom + 2)),
+        {Paint::kGrid});
+    for (const double y : {bottom + 17, kHead - 12})
+      canvas.text(x, y, decade(exponent), 12, Paint::kMuted, Anchor::kMiddle);
   }
 
   double y = kHead;
   for (const PlotBar& bar : plot.bars) {
-    const auto draw = [&](double top, double us, const char* colour) {
+    const auto draw = [&](double top, double us, Paint paint) {
       const double length = axis.length(us);
-      svg += box(left, top, length, kBar - 1, colour);
-      svg += text(left + length + 5, top + kBar - 2, "font-size=\"10\"", duration(us));
+      canvas.box(left, top, length, kBar - 1, paint);
+      canvas.text(left + length + 5, top + kBar - 2, duration(us), 10);
     };
     draw(y, bar.native_us, kNative);
     if (bar.cudnn_us) draw(y + kBar, *bar.cudnn_us, kRival);
     const double middle = y + (row - kGap) / 2 + 4;
-    svg += text(kMargin, middle, "", bar.name);
-    svg += text(details, middle, "fill=\"#777777\"", bar.detail);
+    canvas.text(kMargin, middle, bar.name);
+    canvas.text(details, middle, bar.detail, 12, Paint::kMuted);
     y += row;
   }
-  return svg + "</svg>\n";
+  return {.id = "bench",
+          .title = plot.title,
+          .description = plot.subtitle,
+          .width = width,
+          .height = bottom + kFoot,
+          .body = canvas.take()};
 }
 
 }  // namespace mnist

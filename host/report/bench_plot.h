@@ -1,9 +1,11 @@
-// A horizontal bar chart of times as SVG text.
+// A horizontal bar chart of times.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "host/report/svg.h"
 
 namespace mnist {
 
@@ -19,6 +21,6 @@ struct Plot {
 };
 
 // The axis is logarithmic, in microseconds, over whole decades.
-std::string draw_svg(const Plot& plot);
+Figure bench_chart(const Plot& plot);
 
 }  // namespace mnist

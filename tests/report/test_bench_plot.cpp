@@ -12,7 +12,7 @@ namespace mnist {
 namespace {
 
 constexpr const char* kNativeFill = "fill=\"#1f6fb4\"";
-constexpr const char* kRivalFill = "fill=\"#e08a1e\"";
+constexpr const char* kRivalFill = "fill=\"#b75703\"";
 
 size_t count(const std::string& text, const std::string& part) {
   size_t found = 0;
@@ -34,7 +34,7 @@ std::vector<double> widths(const std::string& svg, const std::string& fill) {
 
 TEST_CASE("a plot has a bar for each time, on one logarithmic axis", "[bench]") {
   const Plot plot{"A title", "R&D <GPU>", {{"one", "1x2", 3.0, 30.0}, {"two", "3x4", 300.0, {}}}};
-  const std::string svg = draw_svg(plot);
+  const std::string svg = svg_file(bench_chart(plot));
   for (const char* text :
        {">A title<", ">R&amp;D &lt;GPU&gt;<", ">one<", ">1x2<", ">two<", ">native<",
         ">cuDNN, cuBLAS<", ">3.00 µs<", ">30.0 µs<", ">300 µs<", ">1 µs<", ">100 µs<", ">1 ms<"})
@@ -48,7 +48,7 @@ TEST_CASE("a plot has a bar for each time, on one logarithmic axis", "[bench]") 
 }
 
 TEST_CASE("a plot without a rival does not speak of one", "[bench]") {
-  const std::string svg = draw_svg({"title", "subtitle", {{"one", "1x2", 1e6, {}}}});
+  const std::string svg = svg_file(bench_chart({"title", "subtitle", {{"one", "1x2", 1e6, {}}}}));
   REQUIRE(count(svg, "cuDNN") == 0);
   REQUIRE(count(svg, kRivalFill) == 0);
   REQUIRE(widths(svg, kNativeFill).size() == 2);

@@ -86,14 +86,6 @@ std::optional<double> geometric_mean(const std::vector<Pair>& pairs) {
   return std::exp(sum / count);
 }
 
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[16];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &parts)};
-}
-
 // The operations, then a step and an epoch.
 std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, bool rival,
                                const BenchOptions& options) {
@@ -176,13 +168,14 @@ void write_plot(const std::string& path, const DeviceInfo& device, const Compari
   Plot plot;
   plot.title =
       rival ? "cuda-mnist: its own kernels and NVIDIA's libraries" : "cuda-mnist: its own kernels";
-  plot.subtitle = fmt::format("{} ({}), {}{}", device.name, device.architecture, today(),
-                              rival ? ", " + cudnn_versions() : "");
+  plot.subtitle =
+      fmt::format("{} ({}), {}{}", device.name, device.architecture,
+                  utc_text(std::time(nullptr), "%Y-%m-%d"), rival ? ", " + cudnn_versions() : "");
   for (const auto* group : {&comparison.operations, &comparison.runs})
     for (const Pair& pair : *group)
       plot.bars.push_back({pair.native.row.name, pair.native.row.shape,
                            pair.native.median * kMicroseconds, microseconds(pair.rival)});
-  const std::string svg = draw_svg(plot);
+  const std::string svg = svg_file(bench_chart(plot));
   write_file_atomically(path, std::as_bytes(std::span(svg)));
 }
 
