@@ -78,6 +78,12 @@ void check_fits_digits(const Model& model, const std::string& origin, ExitCode c
                             model.layers.back().name, model.classes(), kMnistClasses));
 }
 
+ModelFile load_digit_model(const std::filesystem::path& path) {
+  ModelFile file = load_model(path);
+  check_fits_digits(file.model, path, ExitCode::kBadInput);
+  return file;
+}
+
 std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,
                                          BackendKind backend) {
   std::unique_ptr<Engine> engine = make_engine(target, file.model, {.backend = backend});

@@ -33,6 +33,9 @@ ModelFile load_model(const std::filesystem::path& path);
 // file or option that it came from.
 void check_fits_digits(const Model& model, const std::string& origin, ExitCode code);
 
+// load_model() of a file that must hold such a model.
+ModelFile load_digit_model(const std::filesystem::path& path);
+
 // An engine with the weights of the file, for evaluate() and predict().
 std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target, BackendKind backend);
 

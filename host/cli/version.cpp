@@ -7,6 +7,11 @@
 
 namespace mnist::cli {
 
+std::string program_text() {
+  const std::string commit = build_commit();
+  return fmt::format("cuda-mnist {}{}", MNIST_VERSION, commit.empty() ? "" : ", commit " + commit);
+}
+
 std::string version_text() {
   const std::string commit = build_commit(), cuda = compiled_architectures();
   return fmt::format(

@@ -12,6 +12,7 @@ import csv
 import fcntl
 import gzip
 import hashlib
+import html.parser
 import json
 import math
 import os
@@ -147,8 +148,8 @@ class Help(Case):
     def test_help_and_version(self):
         help_text = self.run_cli("--help").stdout
         self.assertIn("Examples:", help_text.split("Commands:")[0])
-        for command in ["train", "evaluate", "predict", "bench", "check-backends", "data", "doctor",
-                        "inspect"]:
+        for command in ["train", "evaluate", "predict", "report", "bench", "check-backends", "data",
+                        "doctor", "inspect"]:
             self.assertIn(f"\n  {command}", help_text)
             own = self.run_cli(command, "--help").stdout
             self.assertLess(own.index("Examples:"), own.index("Options:"))
@@ -206,6 +207,9 @@ class Help(Case):
             (["train", "--arch", ""], "--arch"),
             (["train", "--out", "x", "--log", "./x"], "same file"),
             (["train", "--init", "a.h5", "--resume", "b.h5"], "--init.*--resume"),
+            (["report", "--out", "./mnist.h5"], "--out.*is the file of --model"),
+            (["report", "--out", "a.csv", "--log", "a.csv"], "--out.*is the file of --log"),
+            (["report", "--mistakes", "1001"], "--mistakes"),
             (["predict"], "IMAGE"),
             (["inspect"], "FILE"),
             (["data"], "ACTION"),
@@ -865,6 +869,180 @@ class Predict(Case):
     def test_full_stdout(self):
         with open("/dev/full", "w") as full:
             self.run_cli("predict", "one.pgm", "--device", "cpu", stdout=full, code=74)
+
+
+class Page(html.parser.HTMLParser):
+    """A report, taken apart; it fails where an element is not closed, or closed too early."""
+    VOID = {"meta"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == [], self.open
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(set(names)) == len(names), (tag, names)
+        self.elements.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, (tag, self.open)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append((self.open[-1], data.strip()))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text(self, tag):
+        return [text for name, text in self.texts if name == tag and text]
+
+    def facts(self):
+        """The pairs of <dt> and <dd>."""
+        found, name = {}, None
+        for tag, text in self.texts:
+            if tag == "dt" and text:
+                name = text
+            elif tag == "dd" and text:
+                found[name] = text
+        return found
+
+
+class PageCase(Case):
+    def page(self, name="report.html"):
+        text = self.text(name)
+        page = Page(text)
+        ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+        self.assertEqual(len(set(ids)), len(ids))
+        for _, attributes in page.elements:
+            for name in attributes.get("aria-labelledby", "").split():
+                self.assertIn(name, ids)
+            self.assertFalse({"src", "style", "onload", "onclick"} & attributes.keys(), attributes)
+            self.assertIn(attributes.get("href", ""), ("",), "a link that leads elsewhere")
+        self.assertEqual(page.all("html"), [{"lang": "en"}])
+        self.assertEqual(page.all("script") + page.all("link") + page.all("img"), [])
+        policy = [meta["content"] for meta in page.all("meta")
+                  if meta.get("http-equiv") == "Content-Security-Policy"]
+        self.assertEqual(len(policy), 1)
+        self.assertIn("default-src 'none'", policy[0])
+        self.assertNotIn("refresh", text)
+        levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+        self.assertEqual(levels.count(1), 1)
+        self.assertTrue(all(b <= a + 1 for a, b in zip(levels, levels[1:])), levels)
+        for heading in page.all("th"):
+            self.assertIn(heading.get("scope"), ("row", "col"))
+        return page
+
+    def report(self, *arguments, **options):
+        return self.run_cli("report", "--data-dir", BLOCKS, "--device", "cpu", *arguments,
+                            **options)
+
+
+class Report(PageCase):
+    def test_page_figures_and_json(self):
+        self.train("--epochs", "3", "--seed", "7", arch=DROPOUT)
+        found = json.loads(self.report("--svg", "deep/figures", "--mistakes", "5",
+                                       "--json").stdout)
+        evaluated = json.loads(self.run_cli("evaluate", "--dataset", "idx", "--data-dir", BLOCKS,
+                                            "--device", "cpu", "--json").stdout)
+        for key in ("loss", "accuracy", "samples", "model", "dataset"):
+            self.assertEqual(found[key], evaluated[key])
+        wrong = 200 - sum(evaluated["confusion"][c][c] for c in range(10))
+        self.assertGreater(wrong, 5)
+        self.assertEqual((found["mistakes"], found["epochs"], found["remarks"]), (wrong, 3, []))
+        self.assertEqual(found["report"], "report.html")
+
+        page = self.page()
+        self.assertEqual(page.text("h1"), ["mnist.h5"])
+        facts = page.facts()
+        self.assertEqual(facts["Seed"], "7")
+        self.assertEqual(facts["Test loss"], f"{found['loss']:.4f}")
+        self.assertEqual(facts["Test accuracy"], f"{100 * found['accuracy']:.2f} %")
+        self.assertEqual(facts["Epochs"], "3")
+        self.assertEqual(facts["Trained"], "3 epochs, 24 updates")
+        self.assertEqual(len([text for text in page.text("figcaption") if "read as" in text]), 5)
+        cells = [text for tag, text in page.texts if tag in ("td", "th") and text]
+        for row in csv.DictReader(self.text("training_log.csv").splitlines()):
+            for key in ("loss", "val_loss"):
+                self.assertIn(f"{float(row[key]):.4f}", cells)
+        for scores in evaluated["per_class"]:
+            self.assertIn(f"{scores['precision']:.4f}", cells)
+            self.assertIn(f"{scores['f1']:.4f}", cells)
+
+        names = ["accuracy", "loss", "confusion", "mistakes", "weights"]
+        self.assertEqual(found["figures"], [f"deep/figures/{name}.svg" for name in names])
+        for name in found["figures"]:
+            root = ElementTree.parse(self.path(name)).getroot()
+            self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+            self.assertEqual(root.get("role"), "img")
+
+        done = self.report()
+        self.assertEqual(done.stdout, "report.html: mnist.h5 on 200 test images of idx: accuracy: "
+                                      f"{found['accuracy']:.4f}, {wrong} mistakes\n")
+        self.assertEqual(self.files(), ["deep", "mnist.h5", "report.html", "training_log.csv"])
+
+    def test_limit(self):
+        self.train("--epochs", "1")
+        found = json.loads(self.report("--limit", "17", "--json").stdout)
+        self.assertEqual(found["samples"], 17)
+        self.assertIn("of 17", self.page().text("small"))
+
+    def test_logs(self):
+        self.train("--epochs", "3")
+        self.train("--epochs", "3", "--seed", "2", "--log", "other.csv", "--out", "other.h5")
+        rows = self.text("training_log.csv").splitlines(keepends=True)
+        cases = {
+            "other.csv": "Log and model seem to be of different runs: for epoch 3",
+            "short.csv": "The log ends with epoch 2, but the model is that of epoch 3.",
+            "long.csv": "The log goes on to epoch 4; the model is that of epoch 3.",
+            "hole.csv": "The log lacks 1 of the epochs up to 3.",
+            "half.csv": "Line 5 is damaged and left out.",
+            "nan.csv": "In 1 of its 3 epochs the log has a value that is missing, infinite or NaN.",
+        }
+        self.path("short.csv").write_text("".join(rows[:3]))
+        self.path("long.csv").write_text("".join(rows) + "4,0.1,0.9,0.1,0.9\n")
+        self.path("hole.csv").write_text("".join(rows[:2] + rows[3:]))
+        self.path("half.csv").write_text("".join(rows) + "4,0.1")
+        self.path("nan.csv").write_text("".join(rows[:2]) + "2,nan,0.5,0.5,0.5\n" + rows[3])
+        for name, remark in cases.items():
+            with self.subTest(name=name):
+                done = self.report("--log", name)
+                self.assertIn(remark, done.stderr)
+                self.assertTrue(any(remark in text for text in self.page().text("p")))
+        # One that is asked for must be there, and be a log; the one of the usual name need not.
+        self.error("report", "--log", "gone.csv", code=66, contains="gone.csv")
+        self.error("report", "--log", "mnist.h5", code=65, contains="mnist.h5 is no training log")
+        for damage in (lambda path: path.write_text("what is this?"), lambda path: path.unlink()):
+            damage(self.path("training_log.csv"))
+            self.assertIn("Without curves: ", self.report().stderr)
+            page = self.page()
+            self.assertTrue(any("Without curves: " in text for text in page.text("p")))
+            self.assertFalse(any("epochs" in svg["aria-labelledby"] for svg in page.all("svg")))
+
+    def test_hostile_names(self):
+        name = "<script>alert(1)</script>&\"'\udcff.h5".replace("/", "\u2215")
+        self.train("--epochs", "1", "--out", name, errors="surrogateescape")
+        self.report("--model", name, errors="surrogateescape")
+        self.assertIn("<script>alert(1)<\u2215script>&\"'\ufffd.h5", self.page().text("h1"))
+
+    def test_failures(self):
+        self.train("--epochs", "1")
+        self.error("report", "--model", "gone.h5", code=66, contains="gone.h5")
+        self.error("report", "--out", "nowhere/x.html", code=73, contains="nowhere/x.html")
+        self.error("report", "--svg", "mnist.h5/x", code=73, contains="mnist.h5/x")
+        self.assertEqual(self.files(), ["mnist.h5", "training_log.csv"])
+        self.train_to_overflow()
+        self.error("report", "--data-dir", BLOCKS, "--device", "cpu", code=70,
+                   contains="infinite or NaN")
 
 
 class Data(Case):

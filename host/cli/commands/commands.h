@@ -11,6 +11,7 @@ ExitCode run_train(int argc, char** argv, Results& results);
 ExitCode run_evaluate(int argc, char** argv, Results& results);
 ExitCode run_predict(int argc, char** argv, Results& results);
 ExitCode run_serve(int argc, char** argv, Results& results);
+ExitCode run_report(int argc, char** argv, Results& results);
 ExitCode run_bench(int argc, char** argv, Results& results);
 ExitCode run_check_backends(int argc, char** argv, Results& results);
 ExitCode run_data(int argc, char** argv, Results& results);
@@ -29,6 +30,7 @@ inline constexpr Command kCommands[] = {
     {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
     {"predict", "recognise the digit in image files", run_predict},
     {"serve", "a page to draw digits on, for the browser", run_serve},
+    {"report", "a run as a page to look at: curves, confusion matrix, worst mistakes", run_report},
     {"bench", "time every kernel and the training step", run_bench},
     {"check-backends", "compare the results of both backends", run_check_backends},
     {"data", "fetch, verify or locate a data set", run_data},
