@@ -207,6 +207,8 @@ class Help(Case):
             (["train", "--arch", ""], "--arch"),
             (["train", "--out", "x", "--log", "./x"], "same file"),
             (["train", "--init", "a.h5", "--resume", "b.h5"], "--init.*--resume"),
+            (["train", "--report", "x", "--log", "./x"], "--log and --report name the same"),
+            (["train", "--report", "mnist.h5"], "--out and --report name the same"),
             (["report", "--out", "./mnist.h5"], "--out.*is the file of --model"),
             (["report", "--out", "a.csv", "--log", "a.csv"], "--out.*is the file of --log"),
             (["report", "--mistakes", "1001"], "--mistakes"),
@@ -1043,6 +1045,83 @@ class Report(PageCase):
         self.train_to_overflow()
         self.error("report", "--data-dir", BLOCKS, "--device", "cpu", code=70,
                    contains="infinite or NaN")
+
+
+class TrainingReport(PageCase):
+    def test_it_changes_nothing_and_is_whole_at_the_end(self):
+        self.train("--epochs", "3", "--out", "plain.h5", "--log", "plain.csv", arch=DROPOUT)
+        self.train("--epochs", "3", "--report", "run.html", arch=DROPOUT)
+        self.assertEqual(digest(self.path("mnist.h5")), digest(self.path("plain.h5")))
+        self.assertEqual(self.text("training_log.csv"), self.text("plain.csv"))
+        page = self.page("run.html")
+        self.report()
+        alone = self.page()
+        facts, expected = page.facts(), alone.facts()
+        for key in ("Test accuracy", "Test loss", "Mistakes", "Best epoch", "Epochs", "Seed",
+                    "Trained", "On"):
+            self.assertEqual(facts[key], expected[key])
+        self.assertEqual(page.all("path"), alone.all("path"), "the same figures")
+        self.assertIn("Started", facts)
+        self.assertNotIn("Reload this page", page.text("a"))
+
+    def test_it_follows_the_run(self):
+        process = subprocess.Popen(
+            [BINARY, "train", "--arch", DROPOUT, *recipe(), "--batch-size", "2", "--epochs",
+             "100000", "--json", "--report", "run.html"], cwd=self.dir, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        seen = set()
+        for line in process.stdout:  # by each epoch the page is there, whole, and not ahead
+            epoch = json.loads(line)["epoch"]
+            if epoch == 1:
+                continue
+            page = self.page("run.html")
+            seen.add(int(page.facts()["Epochs"].replace(",", "")))
+            self.assertLessEqual(max(seen), epoch)
+            self.assertTrue(any(text.startswith("Under way: ") for text in page.text("p")))
+            self.assertIn("Reload this page", page.text("a"))
+            if len(seen) == 3:
+                break
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, stderr)
+        page = self.page("run.html")
+        training = self.inspect()["training"]
+        self.assertEqual(page.facts()["Epochs"], f"{training['epoch']:,}")
+        self.assertTrue(any(text.startswith("Stopped on request after ")
+                            for text in page.text("p")))
+        self.assertNotIn("Reload this page", page.text("a"))
+        self.assertIn(" --report run.html", stderr)
+        # A resumed run shows the earlier epochs too.
+        self.resume(training["epoch"] + 1, "--report", "next.html")
+        self.assertEqual(self.page("next.html").facts()["Epochs"], f"{training['epoch'] + 1:,}")
+        points = self.page("next.html").all("path")[0:200]
+        self.assertGreaterEqual(sum(path["d"].count("L") for path in points), training["epoch"])
+
+    def test_a_loss_that_is_no_number(self):
+        self.error("train", *recipe(), "--arch", TINY, "--learning-rate", "1e38", "--report",
+                   "run.html", code=70, contains="NaN in epoch 1, step")
+        self.assertTrue(any(text.startswith("Ended by an error: the loss became")
+                            for text in self.page("run.html").text("p")))
+
+    def test_a_page_that_cannot_be_written(self):
+        for target in ("nowhere/x.html", "/dev/full"):
+            self.error("train", *recipe(), "--report", target, code=73,
+                       contains=re.escape(target))
+        self.assertEqual(self.files(), [])
+        # Room for model and log, but not for the page: the run goes on, and says so at its end.
+        done = self.train("--epochs", "3", "--report", "run.html", code=74, preexec_fn=lambda:
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)))
+        self.assertEqual(done.stderr.count("The training goes on without it."), 1)
+        self.assertRegex(done.stderr.splitlines()[-1], "^cuda-mnist: cannot write run.html")
+        self.assertEqual(self.inspect()["training"]["epoch"], 3)
+        self.assertEqual(self.files(), ["mnist.h5", "training_log.csv"])
+
+    def test_zero_epochs(self):
+        self.train("--epochs", "0", "--report", "run.html")
+        self.assertIn("Test accuracy", self.page("run.html").facts())
 
 
 class Data(Case):

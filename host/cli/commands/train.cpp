@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "host/cli/commands/commands.h"
+#include "host/cli/commands/train_report.h"
 #include "host/cli/parser.h"
 #include "host/cli/progress.h"
 #include "host/cli/setup.h"
@@ -40,6 +41,7 @@ struct TrainOptions {
   Math math = Math::kFp32;
   std::string out = "mnist.h5";
   std::string log = "training_log.csv";
+  std::string report;
   std::string arch = kDefaultArch;
   std::string init, resume;
   bool shuffle = true;
@@ -76,6 +78,10 @@ void add_options(Parser& parser, TrainOptions& options) {
   parser.add_option("--log", options.log, "Log, one row per epoch")
       ->type_name("FILE.csv")
       ->capture_default_str();
+  parser
+      .add_option("--report", options.report,
+                  "A page that shows the run, renewed after every epoch: see report")
+      ->type_name("FILE.html");
   parser.add_option("--init", options.init, "Start from the layers and weights in a file")
       ->type_name("FILE.h5");
   parser
@@ -166,11 +172,18 @@ Start fresh_start(const Parser& parser, const TrainOptions& options) {
 }
 
 void check_outputs(const TrainOptions& options, const Model& model) {
-  if (fs::absolute(options.out).lexically_normal() == fs::absolute(options.log).lexically_normal())
-    throw Error(ExitCode::kUsage, "--out and --log name the same file");
+  const std::pair<const char*, const std::string&> outputs[] = {
+      {"--out", options.out}, {"--log", options.log}, {"--report", options.report}};
+  const auto place = [](const std::string& name) { return fs::absolute(name).lexically_normal(); };
+  for (const auto& a : outputs)
+    for (const auto& b : outputs)
+      if (&a < &b && !b.second.empty() && place(a.second) == place(b.second))
+        throw Error(ExitCode::kUsage,
+                    fmt::format("{} and {} name the same file", a.first, b.first));
   // Weights and both moments are nearly all of the file.
   check_writable(options.out, 3 * model.arena_size * sizeof(float));
   check_writable(options.log);
+  if (!options.report.empty()) check_writable(options.report);
 }
 
 // A resumed run whose log is gone starts a new one; it says so, since the earlier rows are lost.
@@ -207,11 +220,12 @@ Json epoch_json(const EpochReport& report) {
           {"seconds", report.seconds}};
 }
 
-// The bar, the JSON lines and the signals of a run.
+// The bar, the JSON lines, the page and the signals of a run.
 class Console : public TrainingObserver {
  public:
-  Console(int64_t epochs, bool json, Results& results)
-      : bar_(epochs), json_(json), results_(results) {}
+  // `page`: null without one.
+  Console(int64_t epochs, bool json, Results& results, TrainingReport* page)
+      : bar_(epochs), json_(json), results_(results), page_(page) {}
 
   void epoch_begin(int64_t epoch, int64_t batches, int64_t first_batch) override {
     bar_.epoch_begin(epoch, batches, first_batch);
@@ -220,6 +234,7 @@ class Console : public TrainingObserver {
   void epoch_end(const EpochReport& report) override {
     bar_.epoch_end(report);
     if (json_) results_.json(epoch_json(report));
+    if (page_ != nullptr) page_->epoch_end(report);
   }
   bool stop_requested() override { return StopSignals::received() != 0; }
   void end_line() { bar_.end_line(); }
@@ -228,6 +243,7 @@ class Console : public TrainingObserver {
   TrainingBar bar_;
   bool json_;
   Results& results_;
+  TrainingReport* page_;
 };
 
 // `word` as a POSIX shell reads it back.
@@ -251,6 +267,7 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
                                     path(saved ? options.out : options.resume), options.epochs);
   if (!saved && parser.count("--out")) command += " --out " + path(options.out);
   if (parser.count("--log")) command += " --log " + path(options.log);
+  if (parser.count("--report")) command += " --report " + path(options.report);
   if (parser.count("--data-dir")) command += " --data-dir " + path(options.data.data_dir);
   if (parser.count("--device")) command += " --device " + options.device.device.text();
   if (parser.count("--backend"))
@@ -359,6 +376,17 @@ std::string stopped_text(const char* program, const Parser& parser, const TrainO
                      resume_command(program, parser, options, outcome.saved));
 }
 
+// train(); the page tells of an error that ends it.
+TrainingOutcome run(Engine& engine, Start& start, const TrainingFiles& files, int64_t epochs,
+                    Console& console, TrainingReport* page) {
+  try {
+    return train(engine, start.model, std::move(start.state), files, epochs, console);
+  } catch (const std::exception& error) {
+    if (page != nullptr) page->fail(error.what());
+    throw;
+  }
+}
+
 }  // namespace
 
 ExitCode run_train(int argc, char** argv, Results& results) {
@@ -381,9 +409,13 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   const DeviceInfo& device = engine->device();
   message(start_text(start, data, device));
 
-  Console console(options.epochs, options.json, results);
-  const TrainingOutcome outcome = train(*engine, start.model, std::move(start.state),
-                                        {options.out, options.log}, options.epochs, console);
+  const TrainingFiles files{options.out, options.log};
+  std::optional<TrainingReport> page;
+  if (!options.report.empty())
+    page.emplace(files, options.report, *engine, start.model, data, start.state, options.epochs);
+  Console console(options.epochs, options.json, results, page ? &*page : nullptr);
+  const TrainingOutcome outcome =
+      run(*engine, start, files, options.epochs, console, page ? &*page : nullptr);
   console.end_line();
 
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
@@ -391,7 +423,8 @@ ExitCode run_train(int argc, char** argv, Results& results) {
     results.json(summary_json(options, start.model, device, outcome, seconds.count()));
   else if (outcome.saved)
     results.text(summary_text(options, start.model, outcome, seconds.count()));
-  if (outcome.finished) return ExitCode::kOk;
+  const ExitCode page_written = page ? page->finish(outcome) : ExitCode::kOk;
+  if (outcome.finished) return page_written;
   message(stopped_text(argv[0], parser, options, outcome));
   return StopSignals::exit_code();
 }
