@@ -32,35 +32,25 @@ std::string element(std::string_view tag, std::string_view text, std::string_vie
 // A table with a heading for each column and each row.
 class Table {
  public:
-  // `words`: how many columns from the left hold text, not numbers.
-  Table(std::string_view caption, std::initializer_list<const char*> columns, size_t words = 1)
-      : words_(words) {
+  Table(std::string_view caption, std::initializer_list<const char*> columns) {
     // What is wider than the screen scrolls by itself; by keyboard too, where it can have the
     // focus.
     html_ = fmt::format(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\">\n"
         "<table><caption>{0}</caption>\n<thead><tr>",
         escaped(caption));
-    size_t i = 0;
-    for (const char* column : columns) html_ += element("th", column, attributes(i++, "col"));
+    for (const char* column : columns) html_ += element("th", column, " scope=\"col\"");
     html_ += "</tr></thead>\n<tbody>\n";
   }
   void add(const std::vector<std::string>& cells) {
     html_ += "<tr>";
-    for (size_t i = 0; i < cells.size(); ++i)
-      html_ += element(i == 0 ? "th" : "td", cells[i], attributes(i, i == 0 ? "row" : ""));
+    for (const std::string& cell : cells)
+      html_ += &cell == cells.data() ? element("th", cell, " scope=\"row\"") : element("td", cell);
     html_ += "</tr>\n";
   }
   std::string html() const { return html_ + "</tbody></table></div>\n"; }
 
  private:
-  std::string attributes(size_t column, std::string_view scope) const {
-    std::string text = column < words_ ? " class=\"word\"" : "";
-    if (!scope.empty()) text += fmt::format(" scope=\"{}\"", scope);
-    return text;
-  }
-
-  size_t words_;
   std::string html_;
 };
 
@@ -223,10 +213,10 @@ std::string weights_part(const Report& report) {
 }
 
 std::string model_part(const Model& model) {
-  Table table("Layers", {"Layer", "Kind", "Output", "Parameters"}, 2);
+  Table table("Layers", {"Layer", "Output", "Parameters"});
   for (size_t i = 0; i < model.layers.size(); ++i) {
     const Layer& layer = model.layers[i];
-    table.add({layer.name, class_name(layer.kind), shape_text(layer),
+    table.add({fmt::format("{} ({})", layer.name, class_name(layer.kind)), shape_text(layer),
                grouped(int64_t(model.parameter_count(int(i))))});
   }
   return fmt::format("<section>\n<h2>Model</h2>\n{}\n{}</section>\n",

@@ -46,7 +46,7 @@ caption{text-align:left;font-weight:700;padding-bottom:.5rem}
 th,td{padding:.3rem .9rem .3rem 0;text-align:right;border-bottom:1px solid var(--grid);
   vertical-align:baseline}
 td{white-space:nowrap}
-th:first-child,td.word,th.word{text-align:left}
+th:first-child{text-align:left}
 thead th{font-size:.8125rem;color:var(--muted);font-weight:600}
 details{margin:1rem 0}
 summary{cursor:pointer}
@@ -57,8 +57,8 @@ footer{margin-top:3rem;border-top:1px solid var(--grid);padding-top:1rem;font-si
   th,td{padding-right:.5rem}.curves text{font-size:14px}}
 @media print{@page{margin:16mm}body{max-width:none;padding:0;font-size:10.5pt}
   h2,h3,caption,thead{break-after:avoid}svg,table,tr,.keys,.mistakes li{break-inside:avoid}
-  .keys{grid-template-columns:repeat(6,1fr);gap:.4rem}.keys dd{font-size:1.1rem}
- 
+  .keys{grid-template-columns:repeat(6,1fr);gap:.4rem}.keys dd{font-size:1.05rem}
+  .keys dt{font-size:.7rem}
   details:not([open]),.live{display:none}.scroll{overflow:visible}
   h2{margin-top:1.75rem}.pair{grid-template-columns:1fr 1fr;gap:1rem}
   .mistakes{grid-template-columns:repeat(6,1fr)}}
