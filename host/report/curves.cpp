@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kWidth = 400, kHeight = 268;
 constexpr double kLeft = 50, kRight = 386, kTop = 62, kBottom = 228;
-constexpr size_t kMostDots = 40;  // epochs that are marked one by one
+constexpr size_t kMostDots = 24;  // epochs that are marked one by one
 
 struct Curve {
   const char* name;

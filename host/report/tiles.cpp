@@ -61,6 +61,20 @@ const uint8_t* image_of(const ImageSet& set, const Mistake& mistake) {
 }
 
 constexpr double kTilesWidth = 480;  // of a figure of tiles
+constexpr double kTilesTop = 30;     // of the first row, below the title
+
+// Where tiles are, row by row.
+struct Grid {
+  size_t columns;
+  double across, down;  // from one to the next
+
+  double left(size_t tile) const { return across * double(tile % columns); }
+  double top(size_t tile) const {
+    const size_t row = tile / columns;
+    return kTilesTop + down * double(row);
+  }
+  double bottom(size_t tiles) const { return top(tiles + columns - 1); }
+};
 
 }  // namespace
 
@@ -87,15 +101,15 @@ std::string percent_text(double share) {
 }
 
 Figure mistakes_chart(const ImageSet& set, std::span<const Mistake> mistakes) {
-  constexpr int kColumns = 6;
-  constexpr double kSide = 56, kTop = 30, kAcross = kTilesWidth / kColumns, kDown = kSide + 44;
+  constexpr double kSide = 56;
+  constexpr Grid kGrid{6, kTilesWidth / 6, kSide + 44};
   Canvas canvas;
   canvas.text(0, 16, "Worst mistakes", 15, Paint::kText, Anchor::kStart, true);
-  if (mistakes.empty()) canvas.text(0, kTop + 14, "None.");
+  if (mistakes.empty()) canvas.text(0, kTilesTop + 14, "None.");
   std::string words;
   for (size_t i = 0; i < mistakes.size(); ++i) {
     const Mistake& mistake = mistakes[i];
-    const double left = kAcross * double(i % kColumns), top = kTop + kDown * double(i / kColumns);
+    const double left = kGrid.left(i), top = kGrid.top(i);
     canvas.begin_group(left, top, kSide / kMnistSide);
     draw_digit(canvas, image_of(set, mistake));
     canvas.end_group();
@@ -105,12 +119,11 @@ Figure mistakes_chart(const ImageSet& set, std::span<const Mistake> mistakes) {
     words += fmt::format("{}{} ({})", i > 0 ? "; " : "", mistake_words(mistake),
                          percent_text(mistake.probability));
   }
-  const auto rows = double((mistakes.size() + kColumns - 1) / kColumns);
   return {.id = "mistakes",
           .title = "The mistakes with the most confident answers",
           .description = words,
           .width = kTilesWidth,
-          .height = kTop + std::max(24.0, kDown * rows),
+          .height = std::max(kTilesTop + 24, kGrid.bottom(mistakes.size())),
           .body = canvas.take()};
 }
 
@@ -153,15 +166,13 @@ Figure weights_chart(const FirstLayer& layer) {
   }
   const double wanted = layer.tiles.size() <= 128 ? 42 : 22;
   const double cell = std::max(2.0, std::floor(wanted / side)), across = cell * side + 8;
-  const int columns = std::max(1, int((kTilesWidth + 8) / across));
-  constexpr double kTop = 30;
+  const Grid grid{std::max<size_t>(1, size_t((kTilesWidth + 8) / across)), across, across};
 
   Cells cells(cell);
   std::string frames;
   for (size_t i = 0; i < layer.tiles.size(); ++i) {
     const WeightTile& tile = layer.tiles[i];
-    const double left = across * double(i % size_t(columns));
-    const double top = kTop + across * double(i / size_t(columns));
+    const double left = grid.left(i), top = grid.top(i);
     for (int row = 0; row < tile.rows; ++row)
       cells.add_row(left, top + cell * row, tile.columns, [&](int column) {
         const float weight = tile.values[size_t(row * tile.columns + column)];
@@ -172,8 +183,7 @@ Figure weights_chart(const FirstLayer& layer) {
                           coordinate(cell * tile.columns), coordinate(cell * tile.rows),
                           coordinate(cell * tile.columns));
   }
-  const auto rows = double((layer.tiles.size() + size_t(columns) - 1) / size_t(columns));
-  const double bottom = kTop + across * rows;
+  const double bottom = grid.bottom(layer.tiles.size());
 
   Canvas canvas;
   canvas.text(0, 16, fmt::format("{} of layer {}", layer.filters ? "Filters" : "Units", layer.name),
