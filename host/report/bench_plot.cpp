@@ -9,9 +9,9 @@ namespace mnist {
 namespace {
 
 constexpr Paint kNative = Paint::kFirst, kRival = Paint::kSecond;
-constexpr double kAxis = 460, kValues = 90;    // widths of the bars, and of the times after them
-constexpr double kMargin = 16, kLetter = 7.4;  // pixels a letter, at most, on average
-constexpr double kHead = 110, kFoot = 46, kBar = 11, kGap = 12;
+constexpr double kAxis = 460, kValues = 90;  // widths of the bars, and of the times after them
+constexpr double kLetter = 7.4;              // pixels a letter, at most, on average
+constexpr double kHead = 94, kFoot = 40, kBar = 11, kGap = 12;
 
 // 0.5 us, 20 us, 3 ms, 35 s: three digits.
 std::string duration(double us) {
@@ -64,19 +64,18 @@ Figure bench_chart(const Plot& plot) {
     name = std::max(name, bar.name.size());
     detail = std::max(detail, bar.detail.size());
   }
-  const double details = kMargin + kLetter * double(name + 1);
+  const double details = kLetter * double(name + 1);
   const double left = details + kLetter * double(detail + 1);
-  const double width =
-      std::max(left + kAxis + kValues, 2 * kMargin + kLetter * double(plot.subtitle.size()));
+  const double width = std::max(left + kAxis + kValues, kLetter * double(plot.subtitle.size()));
 
   Canvas canvas;
-  canvas.text(kMargin, 30, plot.title, 18, Paint::kText, Anchor::kStart, true);
-  canvas.text(kMargin, 51, plot.subtitle, 12, Paint::kMuted);
-  canvas.box(kMargin, 66, 12, 12, kNative);
-  canvas.text(34, 76, "native");
+  canvas.text(0, 14, plot.title, 18, Paint::kText, Anchor::kStart, true);
+  canvas.text(0, 35, plot.subtitle, 12, Paint::kMuted);
+  canvas.box(0, 50, 12, 12, kNative);
+  canvas.text(18, 60, "native");
   if (two) {
-    canvas.box(96, 66, 12, 12, kRival);
-    canvas.text(114, 76, "cuDNN, cuBLAS");
+    canvas.box(80, 50, 12, 12, kRival);
+    canvas.text(98, 60, "cuDNN, cuBLAS");
   }
   canvas.text(left + kAxis / 2, bottom + 38, "median time, logarithmic; shorter is better", 12,
               Paint::kMuted, Anchor::kMiddle);
@@ -100,7 +99,7 @@ Figure bench_chart(const Plot& plot) {
     draw(y, bar.native_us, kNative);
     if (bar.cudnn_us) draw(y + kBar, *bar.cudnn_us, kRival);
     const double middle = y + (row - kGap) / 2 + 4;
-    canvas.text(kMargin, middle, bar.name);
+    canvas.text(0, middle, bar.name);
     canvas.text(details, middle, bar.detail, 12, Paint::kMuted);
     y += row;
   }

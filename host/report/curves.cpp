@@ -54,7 +54,7 @@ bool drawable(double value) {
 
 std::string words_of(double value, bool percent) {
   if (!std::isfinite(value)) return "no number";
-  return percent ? percent_text(value) : fmt::format("{:.3g}", value);
+  return percent ? percent_text(value) : fmt::format("{:#.3g}", value);
 }
 
 class Chart {

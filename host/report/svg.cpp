@@ -48,12 +48,15 @@ std::string with_hint(std::string_view element, std::string_view hint) {
   return fmt::format("><title>{}</title></{}>\n", escaped(hint), element);
 }
 
-std::string document(const Figure& figure, std::string_view attributes, std::string_view ground) {
+// `margin`: white space around the figure.
+std::string document(const Figure& figure, double margin, std::string_view attributes,
+                     std::string_view ground) {
+  const std::string width = coordinate(figure.width + 2 * margin);
+  const std::string height = coordinate(figure.height + 2 * margin);
   std::string text = fmt::format(
-      "<svg{} width=\"{}\" height=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" "
-      "aria-labelledby=\"{}-title",
-      attributes, coordinate(figure.width), coordinate(figure.height), coordinate(figure.width),
-      coordinate(figure.height), figure.id);
+      "<svg{0} width=\"{1}\" height=\"{2}\" viewBox=\"{3} {3} {1} {2}\" role=\"img\" "
+      "aria-labelledby=\"{4}-title",
+      attributes, width, height, coordinate(-margin), figure.id);
   if (!figure.description.empty()) text += fmt::format(" {}-words", figure.id);
   text += fmt::format("\" font-family=\"{}\" font-size=\"12\">\n", kFont);
   text += fmt::format("<title id=\"{}-title\">{}</title>\n", figure.id, escaped(figure.title));
@@ -87,13 +90,15 @@ std::string colour_rules() {
 }
 
 std::string svg_file(const Figure& figure) {
+  constexpr double kMargin = 16;
   Canvas ground;
-  ground.box(0, 0, figure.width, figure.height, Paint::kPaper);
-  return document(figure, " xmlns=\"http://www.w3.org/2000/svg\"", ground.take());
+  ground.box(-kMargin, -kMargin, figure.width + 2 * kMargin, figure.height + 2 * kMargin,
+             Paint::kPaper);
+  return document(figure, kMargin, " xmlns=\"http://www.w3.org/2000/svg\"", ground.take());
 }
 
 std::string svg_inline(const Figure& figure) {
-  return document(figure, "", "");
+  return document(figure, 0, "", "");
 }
 
 void Canvas::text(double x, double y, std::string_view content, double size, Paint paint,

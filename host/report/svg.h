@@ -33,7 +33,7 @@ struct Figure {
   std::string body;  // by Canvas
 };
 
-std::string svg_file(const Figure& figure);  // a file of its own, on white
+std::string svg_file(const Figure& figure);  // a file of its own, on white, with a margin
 std::string svg_inline(const Figure& figure);
 
 enum class Anchor { kStart, kMiddle, kEnd };

@@ -127,12 +127,13 @@ TEST_CASE("a figure is named and described, in a file and in a page", "[figures]
     const auto found = test::parse_elements(svg);
     CHECK(found[0]["role"] == "img");
     CHECK(found[0]["aria-labelledby"] == "some-id-title some-id-words");
-    CHECK(found[0]["viewBox"] == "0 0 30 20");
     CHECK(found[1]["id"] == "some-id-title");
     CHECK(found[1].text == "A <title>");
     CHECK(found[2]["id"] == "some-id-words");
     CHECK(found[2].text == "Words & \"words\"");
   }
+  CHECK(test::parse_elements(svg_inline(figure))[0]["viewBox"] == "0 0 30 20");
+  CHECK(test::parse_elements(svg_file(figure))[0]["viewBox"] == "-16 -16 62 52");
   CHECK(test::parse_elements(svg_file(figure))[0]["xmlns"] == "http://www.w3.org/2000/svg");
   // Only a file brings its own ground.
   CHECK(test::elements(svg_file(figure), "rect", "f-paper").size() == 1);
