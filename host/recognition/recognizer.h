@@ -32,8 +32,10 @@ struct PictureReading {
 
 class Recognizer {
  public:
-  // The engine has a model of 28x28 images and ten classes.
+  // The engine has a model of 28x28 images and ten classes; the second opinion's has eleven, see
+  // second_opinion.h, and is the program's own unless given.
   explicit Recognizer(std::unique_ptr<Engine> engine);
+  Recognizer(std::unique_ptr<Engine> engine, std::unique_ptr<Engine> second_opinion);
 
   // Throws Error(kInternal) if a probability is NaN. One thread at a time.
   PictureReading read(const PictureDigits& picture);
@@ -42,6 +44,7 @@ class Recognizer {
 
  private:
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Engine> second_opinion_;
 };
 
 }  // namespace mnist
