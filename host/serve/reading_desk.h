@@ -15,7 +15,8 @@ namespace mnist {
 // A GPU is chosen per thread, and a Recognizer serves one thread at a time.
 class ReadingDesk {
  public:
-  explicit ReadingDesk(Recognizer& recognizer) : recognizer_(recognizer) {}
+  // On the engine's thread; throws what Recognizer::read() throws.
+  explicit ReadingDesk(Recognizer& recognizer);
 
   // On any thread: waits for the reading, and throws what Recognizer::read() throws, or
   // std::future_error once work() has ended.

@@ -20,7 +20,7 @@ struct ServeOptions {
 class Server {
  public:
   // Takes the port; `recognizer` outlives the server. Throws Error(kUnavailable) if the port or
-  // the address cannot be had.
+  // the address cannot be had, Error(kInternal) if the model gives NaN.
   Server(Recognizer& recognizer, ServeOptions options);
   ~Server();
 
