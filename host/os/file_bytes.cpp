@@ -101,6 +101,38 @@ std::vector<uint8_t> read_file_bytes(const std::filesystem::path& path, size_t l
   return bytes;
 }
 
+std::vector<uint8_t> read_stream_bytes(const std::filesystem::path& path, size_t limit) {
+  const bool standard_input = path == "-";
+  const std::string name = standard_input ? "standard input" : path.string();
+  const auto fail = [&] {
+    throw Error(ExitCode::kMissingInput,
+                fmt::format("{}: cannot be read: {}", name, why_unreadable(errno)));
+  };
+  FileDescriptor opened;
+  if (!standard_input) {
+    opened =
+        FileDescriptor(uninterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+    if (!opened) fail();
+  }
+  const int file = standard_input ? STDIN_FILENO : opened.get();
+  std::vector<uint8_t> bytes;
+  for (size_t size = 0;;) {
+    bytes.resize(std::min(limit + 1, std::max<size_t>(65536, 2 * size)));
+    const ssize_t count =
+        uninterrupted([&] { return read(file, bytes.data() + size, bytes.size() - size); });
+    if (count < 0) fail();
+    size += size_t(count);
+    if (size > limit)
+      throw Error(ExitCode::kBadInput,
+                  fmt::format("{}: has more than {}, the most that is accepted", name,
+                              describe_size(limit)));
+    if (count == 0) {
+      bytes.resize(size);
+      return bytes;
+    }
+  }
+}
+
 std::string describe_bytes(std::span<const uint8_t> bytes) {
   if (bytes.empty()) return "nothing (it is empty)";
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()),

@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import unittest
 import zipfile
@@ -78,6 +79,24 @@ def blacken_test_images(directory):
 
 def pgm(pixels):
     return b"P5\n28 28\n255\n" + bytes(pixels)
+
+
+PAGE = [(20, 20, 8, 60), (100, 20, 8, 60), (60, 110, 8, 60)]  # two lines of bars
+
+
+def bars_pgm(bars, paper=255, ink=0):
+    """A picture of 140 x 180 pixels with bars (x, y, width, height)."""
+    def level(x, y):
+        inside = any(left <= x < left + width and top <= y < top + height
+                     for left, top, width, height in bars)
+        return ink if inside else paper
+    return b"P5\n140 180\n255\n" + bytes(level(x, y) for y in range(180) for x in range(140))
+
+
+def png_size(path):
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n", path
+    return struct.unpack(">II", data[16:24])
 
 
 class Case(unittest.TestCase):
@@ -825,52 +844,184 @@ class Evaluate(Case):
 
 
 class Predict(Case):
+    """The pictures are upright bars, which are digits by their shape; TINY tells which, somehow."""
+
     def setUp(self):
         super().setUp()
         self.train("--epochs", "1")
         self.path("one.pgm").write_bytes(
             pgm(255 if 12 <= i % 28 <= 14 and 4 <= i // 28 <= 23 else 0 for i in range(784)))
         self.path("blank.pgm").write_bytes(pgm([0] * 784))
+        self.path("page.pgm").write_bytes(bars_pgm(PAGE))
+
+    def predict(self, *arguments, **options):
+        return self.run_cli("predict", *arguments, "--device", "cpu", **options)
+
+    def answers(self, *arguments, **options):
+        return json.loads(self.predict(*arguments, "--json", **options).stdout)
+
+    def names(self, *arguments, **options):
+        return [item["file"] for item in self.answers(*arguments, **options)]
 
     def test_json_and_text(self):
-        found = json.loads(self.run_cli("predict", "one.pgm", "blank.pgm", "one.pgm", "--device",
-                                        "cpu", "--json").stdout)
+        found = self.answers("one.pgm", "blank.pgm", "one.pgm")
         self.assertEqual([item["file"] for item in found], ["one.pgm", "blank.pgm", "one.pgm"])
         for item in found:
-            self.assertEqual(list(item), ["file", "digit", "probabilities"])
-            self.assertEqual(len(item["probabilities"]), 10)
-            self.assertAlmostEqual(sum(item["probabilities"]), 1, places=5)
-            self.assertEqual(item["digit"], item["probabilities"].index(max(item["probabilities"])))
-        self.assertEqual(found[0]["probabilities"], found[2]["probabilities"])
-        lines = self.run_cli("predict", "one.pgm", "blank.pgm", "--device", "cpu").stdout
-        self.assertEqual(len(lines.splitlines()), 2)
-        self.assertTrue(lines.startswith(f"one.pgm: {found[0]['digit']} "))
+            self.assertEqual(list(item), ["file", "digit", "probabilities", "digits", "number",
+                                          "reason"])
+        one, blank = found[:2]
+        self.assertEqual(len(one["probabilities"]), 10)
+        self.assertAlmostEqual(sum(one["probabilities"]), 1, places=5)
+        self.assertEqual(one["digit"], one["probabilities"].index(max(one["probabilities"])))
+        self.assertEqual(one["number"], str(one["digit"]))
+        self.assertIsNone(one["reason"])
+        self.assertEqual(one["probabilities"], found[2]["probabilities"])
+        self.assertEqual((blank["digit"], blank["probabilities"], blank["digits"],
+                          blank["number"]), (None, None, [], ""))
+        self.assertIn("blank", blank["reason"])
+        lines = self.predict("one.pgm", "blank.pgm").stdout.splitlines()
+        digit = one["digits"][0]
+        self.assertTrue(lines[0].startswith(
+            f"one.pgm: {digit['digit']} ({100 * digit['probability']:.2f} %"), lines)
+        self.assertEqual("unsure" in lines[0], digit["unsure"])
+        self.assertEqual(lines[1:], [f"blank.pgm: no digit: {blank['reason']}"])
 
-    def test_unreadable_images(self):
+    def test_several_digits(self):
+        page = self.answers("page.pgm")[0]
+        self.assertEqual((page["digit"], page["probabilities"]), (None, None))
+        self.assertEqual([digit["line"] for digit in page["digits"]], [0, 0, 1])
+        for digit, bar in zip(page["digits"], PAGE):
+            self.assertLessEqual(max(abs(a - b) for a, b in zip(digit["box"], bar)), 2, digit)
+        numbers = "".join(str(digit["digit"]) for digit in page["digits"])
+        self.assertEqual(page["number"], f"{numbers[:2]}\n{numbers[2]}")
+        lines = self.predict("page.pgm").stdout.splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertTrue(lines[0].startswith(f"page.pgm: {numbers[:2]}: {numbers[0]} ("), lines)
+        self.assertIn(f"), {numbers[1]} (", lines[0])
+        self.assertTrue(lines[1].startswith(f"page.pgm: {numbers[2]} ("), lines)
+
+    def test_single(self):
+        page = self.answers("page.pgm", "--single")[0]
+        self.assertEqual(len(page["digits"]), 1)
+        self.assertGreater(page["digits"][0]["box"][2], 60)
+        done = self.predict("blank.pgm", "page.pgm", "--single", "--json", code=65)
+        self.assertEqual([item["file"] for item in json.loads(done.stdout)], ["page.pgm"])
+        self.assertRegex(done.stderr, "^cuda-mnist: blank.pgm: no digit: .*blank")
+
+    def test_invert(self):
+        self.path("chalk.pgm").write_bytes(bars_pgm(PAGE, paper=0, ink=255))
+        for invert, counts in (("auto", [3, 3]), ("yes", [0, 3]), ("no", [3, 0])):
+            found = self.answers("page.pgm", "chalk.pgm", "--invert", invert)
+            with self.subTest(invert=invert):
+                self.assertEqual([len(item["digits"]) for item in found], counts)
+        self.error("predict", "page.pgm", "--invert", "maybe", code=2, contains="auto, yes, no")
+
+    def test_where_pictures_come_from(self):
+        scans = self.path("scans")
+        (scans / "deeper").mkdir(parents=True)
+        for name in ("b.PGM", "a.pgm", ".hidden.pgm", "deeper/c.pgm"):
+            shutil.copy(self.path("page.pgm"), scans / name)
+        (scans / "notes.txt").write_text("no picture")
+        found = self.answers("scans")
+        self.assertEqual([item["file"] for item in found], ["scans/a.pgm", "scans/b.PGM"])
+        page = {key: value for key, value in found[0].items() if key != "file"}
+        for source in (["-"], ["/dev/stdin"]):
+            with open(self.path("page.pgm"), "rb") as stdin:
+                answer = self.answers(*source, stdin=stdin)[0]
+            self.assertEqual(answer, {"file": source[0], **page})
+        os.mkfifo(self.path("pipe"))
+        writer = threading.Thread(
+            target=lambda: self.path("pipe").write_bytes(self.path("page.pgm").read_bytes()))
+        writer.start()
+        self.assertEqual(self.answers("pipe")[0], {"file": "pipe", **page})
+        writer.join()
+
+    def test_what_cannot_be_read(self):
         self.path("text.png").write_text("no picture")
-        done = self.run_cli("predict", "text.png", "one.pgm", "--device", "cpu", "--json", code=65)
+        done = self.predict("text.png", "one.pgm", "--json", code=65)
         self.assertEqual([item["file"] for item in json.loads(done.stdout)], ["one.pgm"])
-        self.assertIn("text.png", done.stderr)
-        done = self.run_cli("predict", "gone.png", "one.pgm", "text.png", "--device", "cpu",
-                            code=66)
+        self.assertRegex(done.stderr, '^cuda-mnist: text.png: is no picture .* the text "no pict')
+        done = self.predict("gone.png", "one.pgm", "text.png", code=66)
         self.assertEqual(len(done.stdout.splitlines()), 1)
-        done = self.run_cli("predict", "gone.png", "--json", code=66)
-        self.assertEqual(json.loads(done.stdout), [])
+        self.assertRegex(done.stderr, "gone.png: .*No such file")
+        self.assertEqual(self.names("gone.png", code=66), [])
+        self.path("empty").mkdir()
+        done = self.predict("empty", "one.pgm", code=66)
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+        self.assertRegex(done.stderr, "^cuda-mnist: empty: there is no picture")
+        self.error("predict", "/dev/zero", "--device", "cpu", code=65, contains="more than 64.0 MB")
+        self.error("predict", "-", "--device", "cpu", code=65, contains="^cuda-mnist: -: .*empty",
+                   stdin=subprocess.DEVNULL)
+
+    def test_annotate(self):
+        self.predict("page.pgm", "--annotate", "out.png")
+        self.assertEqual(png_size(self.path("out.png")), (140, 180))
+        self.path("more").mkdir()
+        shutil.copy(self.path("one.pgm"), self.path("more/page.pgm"))
+        self.predict("page.pgm", "more/page.pgm", "blank.pgm", "--annotate", "deep/out")
+        self.assertEqual(sorted(path.name for path in self.path("deep/out").iterdir()),
+                         ["blank.png", "page-2.png", "page.png"])
+        self.assertEqual(self.path("deep/out/page.png").read_bytes(),
+                         self.path("out.png").read_bytes())
+        self.assertEqual(png_size(self.path("deep/out/page-2.png")), (28, 28))
+        self.predict("more", "--annotate", "of-directory")
+        self.assertEqual(png_size(self.path("of-directory/page.png")), (28, 28))
+
+    def test_save_digits(self):
+        found = self.answers("page.pgm", "one.pgm", "--save-digits", "digits")
+        names = ["one-01.png", "page-01.png", "page-02.png", "page-03.png"]
+        self.assertEqual(sorted(path.name for path in self.path("digits").iterdir()), names)
+        for name in names:
+            self.assertEqual(png_size(self.path("digits") / name), (28, 28))
+        again = self.answers("digits")
+        saved = found[1]["digits"] + found[0]["digits"]
+        self.assertEqual([item["probabilities"] for item in again],
+                         [digit["probabilities"] for digit in saved])
+
+    def test_pictures_are_never_written_over(self):
+        self.predict("page.pgm", "--annotate", "page.png")
+        before = self.path("page.png").read_bytes()
+        for arguments in (["page.png", "--annotate", "page.png"],
+                          ["page.png", "one.pgm", "--annotate", "."]):
+            done = self.predict(*arguments, code=73)
+            self.assertRegex(done.stderr, "cannot write .*page.png: it is a picture that is read")
+            self.assertEqual(self.path("page.png").read_bytes(), before)
+
+    def test_output_that_cannot_be_written(self):
+        self.error("predict", "one.pgm", "--annotate", "no/out.png", "--device", "cpu", code=73,
+                   contains="no/out.png: .*create the directory")
+        self.error("predict", "one.pgm", "--annotate", "out.jpg", "--device", "cpu", code=2,
+                   contains=r"PNG; let its name end in \.png")
+        for option in ("--annotate", "--save-digits"):
+            self.error("predict", "one.pgm", "blank.pgm", option, "one.pgm/out", "--device", "cpu",
+                       code=73, contains="cannot create the directory one.pgm/out: Not a directory")
+        self.assertNotIn("no", self.files())
+
+    def test_show(self):
+        plain = self.predict("page.pgm").stdout
+        lines = self.predict("page.pgm", "--show").stdout.splitlines()
+        self.assertEqual("\n".join(lines[:2]) + "\n", plain)
+        self.assertEqual(len(lines), 2 + 3 * 30)
+        for line in lines[2:]:
+            self.assertEqual(len(line), 58)
+            self.assertTrue(line.isascii())
+        number = self.answers("page.pgm")[0]["number"].replace("\n", "")
+        self.assertEqual([lines[2 + 30 * i][3] for i in range(3)], list(number))
+        self.assertGreater(lines[17].count("@"), 1)
+        self.assertEqual(lines[3].strip("| "), "")
+        self.error("predict", "page.pgm", "--show", "--json", code=2, contains="--show")
 
     def test_probabilities_that_are_no_numbers(self):
         self.train_to_overflow()  # black images alone are still finite
-        self.path("bright.pgm").write_bytes(pgm([200] * 784))
         for json_flag in ([], ["--json"]):
-            done = self.run_cli("predict", "bright.pgm", "blank.pgm", "--device", "cpu", *json_flag,
-                                code=70)
-            self.assertRegex(done.stderr, "cuda-mnist: bright.pgm: .* are NaN: .*--learning-rate")
+            done = self.predict("one.pgm", "blank.pgm", *json_flag, code=70)
+            self.assertRegex(done.stderr, "cuda-mnist: one.pgm: .* are NaN: .*--learning-rate")
             self.assertNotIn("nan", done.stdout)
-            self.assertNotIn("null", done.stdout)
         self.assertEqual([item["file"] for item in json.loads(done.stdout)], ["blank.pgm"])
 
     def test_full_stdout(self):
         with open("/dev/full", "w") as full:
-            self.run_cli("predict", "one.pgm", "--device", "cpu", stdout=full, code=74)
+            self.predict("one.pgm", stdout=full, code=74)
 
 
 class Page(html.parser.HTMLParser):
