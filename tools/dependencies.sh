@@ -8,7 +8,7 @@ set -euo pipefail
 packages=(
   build-essential ca-certificates cmake ninja-build
   libboost-context-dev libcli11-dev libcpp-httplib-dev libcurl4-openssl-dev libfmt-dev libhdf5-dev
-  libjpeg62-turbo-dev libleptonica-dev libpng-dev libssl-dev libtiff-dev libzip-dev
+  libleptonica-dev libpng-dev libssl-dev libtiff-dev libzip-dev
   nlohmann-json3-dev pkgconf zlib1g-dev)
 case ${1-} in
   "" | test | lint) ;;
@@ -16,7 +16,7 @@ case ${1-} in
 esac
 
 if [[ ${1-} == test || ${1-} == lint ]]; then
-  packages+=(catch2 chromium chromium-driver dataset-fashion-mnist git
+  packages+=(catch2 chromium chromium-driver dataset-fashion-mnist git libjpeg62-turbo-dev
     python3 python3-h5py python3-numpy python3-pil python3-selenium python3-venv)
 fi
 if [[ ${1-} == lint ]]; then
