@@ -95,7 +95,7 @@ void scale_boxes(PictureDigits& found, int width, int height) {
   found.height = height;
 }
 
-PictureDigits find_digits(PIX* grey, const FindOptions& options) {
+PictureDigits find_digits(PIX* grey, const FindOptions& options) try {
   const int longest = std::max(pixGetWidth(grey), pixGetHeight(grey));
   if (longest > kEnough) {
     const auto reduced = [&](int length) {
@@ -136,6 +136,8 @@ PictureDigits find_digits(PIX* grey, const FindOptions& options) {
   }
   if (found.digits.empty()) found.why_none = "the picture is blank";
   return found;
+} catch (const TooIntricate&) {
+  return {pixGetWidth(grey), pixGetHeight(grey), {}, "the picture shows a pattern, no digits"};
 }
 
 }  // namespace mnist

@@ -25,9 +25,12 @@ std::vector<Piece> pieces(PIX* binary) {
   const std::unique_ptr<PIXA, DestroyPixa> pictures(raw);
   if (!boxes) throw Error(ExitCode::kInternal, "no memory for the picture");
   std::vector<Piece> found;
+  int64_t area_left = 30 * int64_t(pixGetWidth(binary)) * int64_t(pixGetHeight(binary));
   for (int i = 0; i < boxaGetCount(boxes.get()); ++i) {
     Piece s;
     boxaGetBoxGeometry(boxes.get(), i, &s.box.x, &s.box.y, &s.box.width, &s.box.height);
+    area_left -= int64_t(s.box.width) * int64_t(s.box.height);
+    if (area_left < 0) throw TooIntricate();
     const PixPtr pix = owned(pixaGetPix(pictures.get(), i, L_CLONE));
     Plane own = to_plane(pix.get());
     s.area = std::accumulate(own.pixels.begin(), own.pixels.end(), int64_t(0));

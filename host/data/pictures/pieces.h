@@ -22,6 +22,10 @@ struct Piece {
   }
 };
 
+// What pieces() throws where the boxes of the pieces together cover the picture more than thirty
+// times over: hatching, a maze. To look at each would take too long, and there are no digits.
+struct TooIntricate {};
+
 // Of a picture of 1 bit per pixel; pixels that touch at their corners are connected.
 std::vector<Piece> pieces(PIX* binary);
 

@@ -268,4 +268,15 @@ TEST_CASE("find_digits: shapes of every kind end in bounded time", "[pictures]")
   }
 }
 
+TEST_CASE("find_digits: a picture of stripes is answered soon", "[pictures]") {
+  Plane plane(1600, 1600, 255);
+  for (int y = 0; y < plane.height; ++y)
+    for (int x = 0; x < plane.width; ++x)
+      if ((x + y) % 16 < 4) plane.at(x, y) = 0;
+  const PictureDigits found = find(plane);
+  CHECK(found.digits.empty());
+  CHECK(found.why_none == "the picture shows a pattern, no digits");
+  CHECK(found.width == 1600);
+}
+
 }  // namespace mnist::test
