@@ -58,16 +58,20 @@ void default_signals() {
     ::signal(signal, SIG_DFL);
 }
 
-void close_standard_streams() {
+// Of the caller's files and sockets only `pipe` stays; its number is returned.
+int keep_only(int pipe) {
+  constexpr int kKept = STDERR_FILENO + 1;
   const int null = ::open("/dev/null", O_RDWR);
   if (null < 0) ::_exit(1);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, stream);
+  if (::dup2(pipe, kKept) < 0) ::_exit(1);
+  ::closefrom(kKept + 1);
+  return kKept;
 }
 
 void confine(pid_t parent, int cpu_seconds) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(1);
   default_signals();
-  close_standard_streams();
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_CPU, rlim_t(cpu_seconds));
   limit(RLIMIT_FSIZE, 0);
@@ -98,8 +102,9 @@ Sandbox::Sandbox(const std::function<void(const Send&)>& work, int cpu_seconds)
   const pid_t parent = ::getpid();
   child_ = ::fork();
   if (child_ == 0) {
+    const int pipe = keep_only(ends[1]);
     confine(parent, cpu_seconds);
-    run_child(work, ends[1]);
+    run_child(work, pipe);
   }
   if (child_ < 0) fail("start a process");
 }

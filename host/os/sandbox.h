@@ -12,11 +12,11 @@
 
 namespace mnist {
 
-// The child starts as a copy of the caller and its memory. It cannot open files or, unless it is
-// root's, start processes; it has `cpu_seconds` of processor time and 1 GiB of memory beyond what
-// it started with; its standard streams lead to /dev/null. It must not rely on other threads or on
-// CUDA. It ends without running the caller's destructors; a crash shows only as an early end of its
-// output.
+// The child starts as a copy of the caller and its memory, without its open files and sockets. It
+// cannot open files or, unless it is root's, start processes; it has `cpu_seconds` of processor
+// time and 1 GiB of memory beyond what it started with; its standard streams lead to /dev/null. It
+// must not rely on other threads or on CUDA. It ends without running the caller's destructors; a
+// crash shows only as an early end of its output.
 class Sandbox {
  public:
   // In the child: passes bytes on to the caller.

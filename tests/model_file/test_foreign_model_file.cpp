@@ -1,10 +1,6 @@
 // Model files of others: every spelling of Keras 2 and 3, what is not supported, and files that are
 // damaged or made to do harm.
-#include <fcntl.h>
-
 #include <array>
-#include <csignal>
-#include <cstdlib>
 #include <limits>
 
 #include "host/model_file/keras_config.h"
@@ -625,29 +621,6 @@ TEST_CASE("a Keras file cut off anywhere is refused", "[foreign_model_file]") {
     variant.resize(number * step);
   });
   CHECK(tally[Verdict::kRefused] == int64_t(image.size() / step));
-}
-
-// A cycle in the library's heap of strings makes it crash or hang: the caller only sees an error.
-TEST_CASE("a parser that crashes or hangs is an error like any other", "[sandbox]") {
-  std::byte byte{};
-  const auto received = [&](const auto& work) {
-    Sandbox sandbox(work, 1);
-    return sandbox.receive(std::span(&byte, 1));
-  };
-  CHECK(received([](const Sandbox::Send& send) { send(std::array{std::byte{7}}); }));
-  CHECK(byte == std::byte{7});
-  CHECK_FALSE(received([](const Sandbox::Send&) {}));
-  CHECK_FALSE(received([](const Sandbox::Send&) { raise(SIGSEGV); }));
-  CHECK_FALSE(received([](const Sandbox::Send&) { abort(); }));
-  CHECK_FALSE(received([](const Sandbox::Send&) { throw std::bad_alloc(); }));
-  // It may open no file (a sanitizer needs to).
-  CHECK(kSanitized == received([](const Sandbox::Send& send) {
-          if (open("/dev/null", O_RDONLY) >= 0) send(std::array{std::byte{1}});
-        }));
-  CHECK_FALSE(received([](const Sandbox::Send& send) {
-    while (getpid() > 0) continue;
-    send({});
-  }));
 }
 
 }  // namespace mnist
