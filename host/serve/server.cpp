@@ -1,5 +1,6 @@
 #include "host/serve/server.h"
 
+#include <fmt/format.h>
 #include <httplib.h>
 
 #include <chrono>
@@ -97,10 +98,6 @@ std::string words_for(int status) {
     default:
       return "This request is not understood.";
   }
-}
-
-int status_of(const Error& error) {
-  return error.code() == ExitCode::kBadInput ? 400 : 500;
 }
 
 // Of the parameters of a request; nothing if one has an unknown value.
@@ -273,7 +270,9 @@ Answer Server::Http::reading(const std::string& file, const FindOptions& options
     }
     return {200, page_json(desk_.read(std::move(digits)))};
   } catch (const Error& error) {
-    return failure(status_of(error), error.what());
+    const bool bad = error.code() == ExitCode::kBadInput;
+    return bad ? failure(400, fmt::format("This file {}.", error.what()))
+               : failure(500, error.what());
   } catch (const std::future_error&) {
     return failure(503, "The server is stopping.");
   }

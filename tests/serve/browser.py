@@ -199,11 +199,11 @@ class Drawing(Case):
         self.draw(strokes("1", 80, 130, 1.3) + strokes("7", 330, 130, 1.3))
         self.until("#number", "17")
         self.until("#words", "17: 2 digits.*")
-        self.assertEqual(self.text("#which"), "Probabilities of digit 1")
+        self.assertEqual(self.text("#which"), "Probabilities of the first digit")
         self.assertTrue(self.find("tr.best").text.startswith("1"))
         second = self.all("#number button")[1]
         second.click()
-        self.assertEqual(self.text("#which"), "Probabilities of digit 2")
+        self.assertEqual(self.text("#which"), "Probabilities of the second digit")
         self.assertTrue(self.find("tr.best").text.startswith("7"))
         self.assertEqual([button.get_attribute("aria-pressed")
                           for button in self.all("#number button")], ["false", "true"])
@@ -338,7 +338,7 @@ class Pictures(Case):
                                  + strokes("7", 450, 200, 1.4)))
         self.until("#number", "17")
         self.all("#boxes span")[1].click()
-        self.assertEqual(self.text("#which"), "Probabilities of digit 2")
+        self.assertEqual(self.text("#which"), "Probabilities of the second digit")
 
     def test_a_kind_that_the_browser_cannot_show(self):
         (self.directory / "seven.pgm").write_bytes(pgm(strokes("7", 240, 120)))
@@ -350,7 +350,7 @@ class Pictures(Case):
     def test_not_a_picture(self):
         (self.directory / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
         self.choose(self.directory / "broken.png")
-        self.until("#problem", ".+")
+        self.until("#problem", r"This file is .+\.")
         self.assertEqual(self.text("#number"), "")
         self.choose(self.picture("two.png"))
         self.until("#number", "2")

@@ -216,20 +216,16 @@ class Readings(Case):
             self.assertEqual(self.read(light, options).json["number"], "7", options)
         two = pgm(strokes("1", 100, 150) + strokes("7", 300, 150))
         self.assertEqual(len(self.read(two, "?single=1").json["digits"]), 1)
-        for options in ("?invert=maybe", "?single=2", "?what=1", "?invert", "?single=1&single=3"):
+        for options in ("?invert=maybe", "?single=2", "?what=1", "?what=yes", "?invert",
+                        "?single=1&single=3"):
             self.refused(400, "POST", "/api/read" + options, SEVEN)
 
     def test_not_a_picture(self):
         for data in (b"x", b"P5 7 7 255\n", b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(2_000_000),
                      SEVEN[:5000]):
-            self.refused_picture(data)
+            answer = self.refused(400, "POST", "/api/read", data)
+            self.assertRegex(answer.json["error"], "^This file ")
         self.assert_reads()
-
-    def refused_picture(self, data):
-        answer = self.read(data)
-        self.assertEqual(answer.status, 400, answer.body)
-        self.assertTrue(answer.json["error"])
-        self.assert_headers(answer)
 
     def test_ten_clients_at_once(self):
         with concurrent.futures.ThreadPoolExecutor(10) as clients:
@@ -271,9 +267,8 @@ class Refusals(Case):
 
     def test_other_origins(self):
         for origin in ("http://evil.example", "null", f"https://{self.host}", "http://127.0.0.1",
-                       f"http://127.0.0.1:{self.served.port}1", "", "file://"):
-            with self.subTest(origin):
-                self.assertIn(self.read(Origin=origin).status, (403, 200) if not origin else (403,))
+                       f"http://127.0.0.1:{self.served.port}1", "file://"):
+            self.refused(403, "POST", "/api/read", SEVEN, Origin=origin)
         for site in ("cross-site", "same-site", "none"):
             self.refused(403, "POST", "/api/read", SEVEN, Sec_Fetch_Site=site)
         self.refused(403, "POST", "/api/read", SEVEN, Origin="http://evil.example",
@@ -293,8 +288,7 @@ class Refusals(Case):
             self.assert_reads(Content_Type=kind)
 
     def test_lengths(self):
-        for length in (None,):
-            self.refused(411, "POST", "/api/read", SEVEN, Content_Length=length)
+        self.refused(411, "POST", "/api/read", SEVEN, Content_Length=None)
         self.refused(411, "POST", "/api/read", b"3\r\nP5 \r\n0\r\n\r\n", Content_Length=None,
                      Transfer_Encoding="chunked")
         self.refused(411, "POST", "/api/read", b"3\r\nP5 \r\n0\r\n\r\n",
@@ -523,7 +517,8 @@ class Lifetimes(unittest.TestCase):
                     time.sleep(0.002 if state == "reading" else 0.05)
                     start = time.monotonic()
                     self.assertEqual(server.served.stop(number), (code, "Ctrl-C ends it.\n"))
-                    self.assertLess(time.monotonic() - start, 2)
+                    # A second is how long it waits for clients that do not let go.
+                    self.assertLess(time.monotonic() - start, 2 if state == "reading" else 1)
 
     def test_addresses(self):
         server = Another(self, "--host", "0.0.0.0")

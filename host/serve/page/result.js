@@ -151,7 +151,8 @@ export class Result {
     $('detail').classList.toggle('empty', digit === null);
     paint($('seen'), digit?.image ?? Array(784).fill(0));
     const several = (this.#answer?.digits.length ?? 0) > 1;
-    $('which').textContent = `Probabilities${several ? ` of digit ${this.#chosen + 1}` : ''}`;
+    $('which').textContent =
+      `Probabilities${several ? ` of the ${ordinal(this.#chosen)} digit` : ''}`;
     [...$('probabilities').rows].forEach((row, i) => {
       const p = digit?.probabilities[i] ?? 0;
       row.classList.toggle('best', i === digit?.digit);
