@@ -117,7 +117,7 @@ std::vector<Group> join_strokes(std::vector<Piece> strokes) {
 }
 
 std::vector<Group> split_touching(const Group& group) {
-  if (group.box.width * 10 < group.box.height * 7) return {};
+  if (group.box.width < group.box.height) return {};  // H, U and V come apart as 11
   const Plane ink = silhouette(group);
   int64_t crossed = 0;
   const std::vector<int> cut = cheapest_cut(ink, &crossed);

@@ -203,14 +203,14 @@ TEST_CASE("find_digits: strokes that belong together", "[pictures]") {
 
 TEST_CASE("find_digits: digits that touch are offered in parts", "[pictures]") {
   Sketch sketch(500, 300);
-  sketch.digit(2, 80, 70, 105, 150, 10);
-  sketch.digit(3, 146, 70, 105, 150, 10);
+  sketch.digit(2, 80, 70, 125, 150, 10);
+  sketch.digit(3, 158, 70, 125, 150, 10);
   const PictureDigits found = find(sketch.grey());
   REQUIRE(found.digits.size() == 1);
   REQUIRE(found.digits[0].parts.size() == 2);
   const auto alone = [](int digit) {
     Sketch one(500, 300);
-    one.digit(digit, 80, 70, 105, 150, 10);
+    one.digit(digit, 80, 70, 125, 150, 10);
     return find(one.grey()).digits.at(0);
   };
   CHECK(likeness(found.digits[0].parts[0], alone(2)) > 0.85);
