@@ -16,11 +16,12 @@ namespace mnist {
 struct Reading {
   Box box;
   int line = 0;
-  std::array<uint8_t, 28 * 28> image{};  // what the network saw
-  int digit = 0;                         // the most probable one
-  std::array<float, 10> probabilities{};
-  std::optional<int> runner_up;  // where it is close
-  bool unsure = false;           // more likely than usual to be wrong, or to be no digit at all
+  std::array<uint8_t, 28 * 28> image{};   // what the network saw
+  int digit = 0;                          // the most probable one
+  std::array<float, 10> probabilities{};  // the model's
+  // Another digit that the model or the second opinion gives at least 0.1; the likeliest.
+  std::optional<int> runner_up;
+  bool unsure = false;  // one of the two gives the digit less than 0.5
 };
 
 struct PictureReading {

@@ -1,4 +1,5 @@
 // Made by tools/lab/second_opinion.py.
+// clang-format off
 #include "host/recognition/second_opinion_weights.h"
 
 #include <array>
@@ -6,7 +7,6 @@
 namespace mnist {
 namespace {
 
-// clang-format off
 constexpr std::array<int8_t, 108> kTensor0{
     57, 31, 78, 46, 33, 20, 70, 76, 28, -84, 10, -44, -59, 59, 62, 1, 4, -39, 37, -48, -14, -81,
     -37, 73, -43, 38, -35, 44, 23, 22, -31, -83, 43, -39, 5, -16, 70, 32, -10, 17, -11, -13, -71,
@@ -562,7 +562,6 @@ constexpr std::array<ScaledWeights, 8> kTensors{{
     {8.738939e-03F, kTensor6},
     {1.021171e-03F, kTensor7},
 }};
-// clang-format on
 
 }  // namespace
 

@@ -373,7 +373,7 @@ def in_bytes(net):
     return tensors
 
 
-def in_keras_order(number, values):
+def in_keras_order(values):
     """[K,C,R,S] -> [R,S,C,K]; the dense layer's rows follow the channels last."""
     if values.ndim == 4:
         return values.transpose(2, 3, 1, 0)
@@ -383,12 +383,12 @@ def in_keras_order(number, values):
 
 
 def source(tensors):
-    lines = ["// Made by tools/lab/second_opinion.py.",
+    lines = ["// Made by tools/lab/second_opinion.py.", "// clang-format off",
              '#include "host/recognition/second_opinion_weights.h"', "", "#include <array>", "",
-             "namespace mnist {", "namespace {", "", "// clang-format off"]
+             "namespace mnist {", "namespace {", ""]
     table = []
     for i, (scale, values) in enumerate(tensors):
-        numbers = in_keras_order(i, values).ravel()
+        numbers = in_keras_order(values).ravel()
         lines.append(f"constexpr std::array<int8_t, {len(numbers)}> kTensor{i}{{")
         line = "   "
         for number in numbers:
@@ -399,7 +399,7 @@ def source(tensors):
         lines.append(line + "};")
         table.append(f"    {{{scale:.6e}F, kTensor{i}}},")
     lines += [f"constexpr std::array<ScaledWeights, {len(tensors)}> kTensors{{{{", *table, "}};",
-              "// clang-format on", "", "}  // namespace", "",
+              "", "}  // namespace", "",
               f'const char* const kSecondOpinionArch = "{ARCH}";', "",
               "std::span<const ScaledWeights> second_opinion_weights() { return kTensors; }", "",
               "}  // namespace mnist"]
