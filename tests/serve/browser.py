@@ -101,7 +101,7 @@ class Case(unittest.TestCase):
         return self.run_script(
             "return document.querySelector(arguments[0]).textContent.trim()", selector)
 
-    def until(self, selector, pattern, seconds=10):
+    def until(self, selector, pattern, seconds=30):
         """Waits for the text."""
         end = time.monotonic() + seconds
         while not re.fullmatch(pattern, self.text(selector)):
@@ -152,10 +152,10 @@ class Drawing(Case):
         self.draw_seven()
         self.until("#number", "7")
         self.assertFalse(self.find("#hint").is_displayed())
-        self.until("#words", r"A 7, .*\d %\.")
-        self.until("#spoken", r"A 7, .*\d %\.")
+        self.until("#words", r"A 7, .*\d\s%\.")
+        self.until("#spoken", r"A 7, .*\d\s%\.")
         best = self.find("tr.best")
-        self.assertRegex(best.text, r"^7\s.*\d %$")
+        self.assertRegex(best.text, r"^7\s.*\d\s%$")
         self.assertEqual(len(self.all("#probabilities tr")), 10)
         box, = self.all("#boxes span")
         paper = self.find("#paper").rect
@@ -237,6 +237,23 @@ class Drawing(Case):
         self.run_script("document.getElementById('width').value = 8")
         self.draw([[(320, 240), (321, 240)]])
         self.until("#words", "(No digit: .*|Unsure: .*)")
+
+    def test_sentences(self):
+        sure = {"digit": 4, "probability": 0.98, "runner_up": None, "unsure": False}
+        odd = sure | {"unsure": True}
+        close = odd | {"probability": 0.6, "runner_up": 9}
+        for digits, words in (
+                ([], "No digit: the picture is blank."), ([sure], "A 4, 98.0 %."),
+                ([odd], "Unsure: perhaps 4 (98.0 %) or no digit."),
+                ([close], "Unsure: perhaps 4 (60.0 %) or 9."), ([sure] * 3, "444: 3 digits."),
+                ([sure, odd, close],
+                 "444: 3 digits. Unsure of the second, 4 (98.0 %) or no digit; "
+                 "the third, 4 (60.0 %) or 9."),
+                ([odd] * 4, "4444: 4 digits. Unsure of 4 of them.")):
+            said = BROWSER.execute_async_script(
+                "import('/result.js').then(({sentence}) => arguments[1](sentence(arguments[0])))",
+                {"digits": digits, "number": "4" * len(digits), "reason": "the picture is blank"})
+            self.assertEqual(said.replace("\u00a0", " "), words)
 
 
 class Keyboard(Case):

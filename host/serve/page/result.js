@@ -2,7 +2,8 @@
 // the ten probabilities.
 
 const $ = (id) => document.getElementById(id);
-const percent = (p) => p > 0.9994 && p < 1 ? 'over 99.9 %' : `${(100 * p).toFixed(1)} %`;
+const percent = (p) =>
+  (p > 0.9994 && p < 1 ? 'over 99.9 %' : `${(100 * p).toFixed(1)} %`).replaceAll(' ', '\u00a0');
 const ORDINALS = ['first', 'second', 'third', 'fourth', 'fifth', 'sixth', 'seventh', 'eighth',
                   'ninth', 'tenth'];
 const ordinal = (i) => ORDINALS[i] ?? `${i + 1}th`;
@@ -22,7 +23,7 @@ function paint(canvas, image) {
 }
 
 function doubt({digit, probability, runner_up: other}) {
-  return `${digit} (${percent(probability)})${other === null ? '' : ` or ${other}`}`;
+  return `${digit} (${percent(probability)}) or ${other ?? 'no digit'}`;
 }
 
 // In words, for everyone.
