@@ -26,6 +26,7 @@ std::string help_text() {
       "  cuda-mnist train --epochs 5 --dataset synthetic     without any download\n"
       "  cuda-mnist evaluate                 how good mnist.h5 is\n"
       "  cuda-mnist predict seven.png        which digit this is\n"
+      "  cuda-mnist serve                    draw digits in the browser\n"
       "  cuda-mnist doctor                   when something does not work\n"
       "\n"
       "Commands:\n";
@@ -35,8 +36,8 @@ std::string help_text() {
       "\n"
       "  cuda-mnist COMMAND --help shows a command's options; --version what was built.\n"
       "\n"
-      "Exit codes: 0 ok, 2 usage, 65 bad or corrupt input, 66 input missing, 69 no usable GPU or\n"
-      "network, 70 internal or CUDA fault, 73 cannot create and 74 cannot write output,\n"
+      "Exit codes: 0 ok, 2 usage, 65 bad or corrupt input, 66 input missing, 69 no usable GPU,\n"
+      "network or port, 70 internal or CUDA fault, 73 cannot create and 74 cannot write output,\n"
       "130 interrupted, 143 terminated.\n";
   return text;
 }

@@ -28,7 +28,7 @@ ExitCode run_serve(int argc, char** argv, Results& results) {
       ->default_str("one that is free");
   parser
       .add_option("--host", options.host,
-                  "Address to listen on; 0.0.0.0: every one, so that others can use it too")
+                  "Address to listen on; 0.0.0.0: all of them, for others too")
       ->type_name("ADDRESS")
       ->capture_default_str();
   add_device_options(parser, device);
