@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 using httplib::Request;
 
 constexpr int kMaxConnections = 64;  // each has a thread; more wait to be accepted
+constexpr auto kGrace = 2s;          // in the end, for requests that are at work
 
 }  // namespace
 
@@ -65,7 +66,7 @@ bool BoundedServer::end() {
   one_ended_.notify_all();
   listener_.join();
   std::unique_lock lock(mutex_);
-  return one_ended_.wait_for(lock, 1s, [&] { return threads_ == 0; });
+  return one_ended_.wait_for(lock, kGrace, [&] { return threads_ == 0; });
 }
 
 void BoundedServer::Threads::enqueue(std::function<void()> serve) {

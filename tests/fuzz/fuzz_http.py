@@ -27,6 +27,8 @@ from run import HEADERS, Answer, receive  # noqa: E402
 
 PICTURE = pgm([[(x / 8, y / 8) for x, y in stroke] for stroke in strokes("7", 240, 120, 1.5)],
               (80, 60), pen=2)
+# AddressSanitizer's locks do not survive a fork: a child may hang, for the minute that it is given.
+PATIENCE = 90
 STATUSES = {200, 400, 403, 404, 405, 411, 413, 414, 415, 416, 421, 503}
 WORDS = [
     b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"PRI", b"/", b"/api/read", b"/api/about",
@@ -92,7 +94,7 @@ class Fuzzer:
         return bytes(data[:70_000])
 
     def send(self, rng, data):
-        with socket.create_connection(("127.0.0.1", self.served.port), 30) as client:
+        with socket.create_connection(("127.0.0.1", self.served.port), PATIENCE) as client:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for piece in self.pieces(rng, data):
                     client.sendall(piece)
