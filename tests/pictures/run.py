@@ -25,7 +25,8 @@ CANNOT_RUN = 77
 class TestPictures(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.rows = list(csv.DictReader(open(pathlib.Path(PICTURES) / "labels.csv")))
+        with open(pathlib.Path(PICTURES) / "labels.csv", newline="") as labels:
+            cls.rows = list(csv.DictReader(labels))
         with tempfile.TemporaryDirectory() as directory:
             model = os.path.join(directory, "m.h5")
             subprocess.run([BINARY, "train", "--epochs", "5", "--seed", "2", "--device", "cpu",
