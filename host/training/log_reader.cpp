@@ -15,7 +15,7 @@
 namespace mnist {
 namespace {
 
-constexpr size_t kLimit = size_t{4} << 20;  // bytes of a file: some 50,000 epochs
+constexpr size_t kLimit = size_t{16} << 20;  // bytes of a file: some 200,000 epochs
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

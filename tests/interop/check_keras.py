@@ -134,6 +134,26 @@ class KerasFileInOurs(common.Case):
         self.check(layers.Flatten(), layers.Dense(64, activation="relu"),
                    layers.Dense(32, activation="relu"), layers.Dense(10, activation="softmax"))
 
+    def test_report(self):
+        """A file without a training state, and Keras' log beside it."""
+        model = compiled(layers.Flatten(), layers.Dense(10, name="<b>", activation="softmax"))
+        model.fit(*self.data.train(1024), validation_data=self.data.test(500), epochs=3, verbose=0,
+                  callbacks=[keras.callbacks.CSVLogger(self.dir / "keras.csv")])
+        model.save(self.dir / "keras.h5")
+        found = common.run("report", "--model", "keras.h5", "--log", "keras.csv",
+                           *self.data.options, "--limit", 500, "--svg", "figures", cwd=self.dir)[0]
+        self.assertEqual(found["epochs"], 3)
+        self.assertEqual(found["remarks"], [])
+        self.assertEqual(len(found["figures"]), 5)
+        loss, _ = model.evaluate(*self.data.test(500), verbose=0)
+        self.assert_close(found["loss"], loss, 1e-4, "loss")
+        page = (self.dir / "report.html").read_text()
+        self.assertIn("<h1>keras.h5</h1>", page)
+        self.assertIn("&lt;b&gt; (Dense)", page)
+        self.assertIn(">best: ", page)
+        for unknown in ("<dt>Seed</dt>", "<dt>Trained</dt>"):
+            self.assertNotIn(unknown, page)
+
     def test_input_without_channels(self):
         model = keras.Sequential([keras.Input((28, 28)), layers.Flatten(),
                                   layers.Dense(10, activation="softmax")])
