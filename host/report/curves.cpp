@@ -115,12 +115,14 @@ class Chart {
     if (none_) return round_ticks(0, 1, 5);
     if (!quantity_.percent) greatest = std::max(greatest, 0.0);
     const double size = std::max({1.0, std::fabs(least), std::fabs(greatest)});
-    if (greatest - least < 1e-12 * size) greatest = least + (quantity_.percent ? 0.01 : 1) * size;
-    Ticks ticks = round_ticks(least, greatest, 5);
-    // There is no accuracy above 1.
-    if (quantity_.percent && greatest <= 1)
-      while (ticks.values.size() > 2 && ticks.last() > 1 + 1e-9) ticks.values.pop_back();
-    return ticks;
+    if (greatest - least < 1e-12 * size) {
+      // All values are the same. There is no accuracy above 1.
+      if (quantity_.percent && greatest > 0.5)
+        least -= 0.01 * size;
+      else
+        greatest += (quantity_.percent ? 0.01 : 1) * size;
+    }
+    return round_ticks(least, greatest, 5);
   }
 
   void draw_key(double left, const Curve& curve) {
@@ -169,13 +171,9 @@ class Chart {
   void draw_curve(const Curve& curve) {
     std::string path;
     const EpochResult* before = nullptr;
-    for (size_t i = 0; i < epochs_.size(); ++i) {
-      const EpochResult& epoch = epochs_[i];
+    for (const EpochResult& epoch : epochs_) {
       const double value = epoch.*curve.value;
-      if (!drawable(value)) {
-        before = nullptr;
-        continue;
-      }
+      if (!drawable(value)) continue;
       const bool goes_on = before != nullptr && before->epoch + 1 == epoch.epoch;
       path += fmt::format("{}{} {}", goes_on ? "L" : "M", coordinate(x(double(epoch.epoch))),
                           coordinate(y(value)));

@@ -1143,6 +1143,30 @@ class Report(PageCase):
                                       f"{found['accuracy']:.4f}, {wrong} mistakes\n")
         self.assertEqual(self.files(), ["deep", "mnist.h5", "report.html", "training_log.csv"])
 
+    def test_one_epoch_and_none(self):
+        self.train("--epochs", "1")
+        self.report()
+        page = self.page()
+        self.assertEqual((page.facts()["Best epoch"], page.facts()["Epochs"]), ("1", "1"))
+        self.assertEqual(len([circle for circle in page.all("circle") if circle["r"] == "2.75"]), 4)
+        self.train("--epochs", "0")  # an empty log
+        self.report("--svg", ".")
+        self.assertNotIn("Best epoch", self.page().facts())
+        self.assertNotIn("Training", self.page().text("h2"))
+        self.assertFalse(self.path("loss.svg").exists())
+        self.assertTrue(self.path("confusion.svg").exists())
+
+    def test_a_very_long_log(self):
+        self.train("--epochs", "1")
+        with open(self.path("long.csv"), "w") as log:
+            log.write(HEADER)
+            for epoch in range(1, 100_001):
+                log.write(f"{epoch},{9 / epoch},0.9,{9 / epoch + epoch * 1e-9},0.95\n")
+        self.report("--log", "long.csv")
+        self.assertLess(self.path("report.html").stat().st_size, 8_000_000)
+        facts = self.page().facts()
+        self.assertEqual((facts["Epochs"], facts["Best epoch"]), ("100,000", "1"))
+
     def test_limit(self):
         self.train("--epochs", "1")
         found = json.loads(self.report("--limit", "17", "--json").stdout)
@@ -1192,6 +1216,8 @@ class Report(PageCase):
         self.error("report", "--model", "gone.h5", code=66, contains="gone.h5")
         self.error("report", "--out", "nowhere/x.html", code=73, contains="nowhere/x.html")
         self.error("report", "--svg", "mnist.h5/x", code=73, contains="mnist.h5/x")
+        for out in ("mnist.h5", "./training_log.csv"):  # nothing is lost
+            self.error("report", "--out", out, code=2, contains="choose another")
         self.assertEqual(self.files(), ["mnist.h5", "training_log.csv"])
         self.train_to_overflow()
         self.error("report", "--data-dir", BLOCKS, "--device", "cpu", code=70,
@@ -1245,11 +1271,14 @@ class TrainingReport(PageCase):
                             for text in page.text("p")))
         self.assertNotIn("Reload this page", page.text("a"))
         self.assertIn(" --report run.html", stderr)
-        # A resumed run shows the earlier epochs too.
+        # A resumed run shows the earlier epochs too, but none that its model does not know.
+        with open(self.path("training_log.csv"), "a") as log:
+            log.write(f"{training['epoch'] + 1},7.6543,0.5,7.6543,0.5\n")
         self.resume(training["epoch"] + 1, "--report", "next.html")
         self.assertEqual(self.page("next.html").facts()["Epochs"], f"{training['epoch'] + 1:,}")
         points = self.page("next.html").all("path")[0:200]
         self.assertGreaterEqual(sum(path["d"].count("L") for path in points), training["epoch"])
+        self.assertNotIn("7.6543", self.page("next.html").text("td"))
 
     def test_a_loss_that_is_no_number(self):
         self.error("train", *recipe(), "--arch", TINY, "--learning-rate", "1e38", "--report",

@@ -45,6 +45,8 @@ TEST_CASE("a plot has a bar for each time, on one logarithmic axis", "[bench]") 
   // 3, 30 and 300 are a decade apart each.
   REQUIRE(rival[1] > native[1]);
   REQUIRE(std::fabs((native[2] - rival[1]) - (rival[1] - native[1])) <= 0.2);
+  // The axis has three decades, from 1 us to 1 ms, and 460 pixels.
+  REQUIRE(std::fabs(rival[1] - native[1] - 460 / 3.0) <= 0.2);
 }
 
 TEST_CASE("a plot without a rival does not speak of one", "[bench]") {

@@ -38,6 +38,23 @@ class Reading {
   struct Mark {
     double number, at;
   };
+  // The left and right end of the lines that go across.
+  std::pair<double, double> across() const {
+    for (const Element& path : test::elements(svg_, "path", "s-grid")) {
+      double left = 0, y = 0, right = 0;
+      if (std::sscanf(path["d"].c_str(), "M%lf %lfH%lf", &left, &y, &right) == 3)
+        return {left, right};
+    }
+    FAIL("no line goes across");
+    return {};
+  }
+  // Lines of no length, whose round ends are points.
+  size_t lone_points(const char* of_class) const {
+    size_t count = 0;
+    for (const Element& path : test::elements(svg_, "path", of_class))
+      for (size_t at = 0; (at = path["d"].find("h0", at)) != std::string::npos; ++at) ++count;
+    return count;
+  }
 
   const std::vector<Mark>& values() const { return values_; }
   const std::vector<Mark>& epochs() const { return epochs_; }
@@ -121,10 +138,13 @@ TEST_CASE("one epoch is a point in the middle", "[figures]") {
   const Reading loss(loss_chart(rows));
   REQUIRE(loss.epochs().size() == 1);
   CHECK(loss.epochs()[0].number == 7);
+  const auto [left, right] = loss.across();
+  CHECK(std::fabs(loss.epochs()[0].at - (left + right) / 2) <= 0.01);
   for (const char* colour : {"s-first", "s-second"}) {
     const std::vector<Point> points = loss.curve(colour);
     REQUIRE(points.size() == 1);
     CHECK(points[0].x == loss.epochs()[0].at);
+    CHECK(loss.lone_points(colour) == 1);
   }
   CHECK(loss.dots("f-first") == 1);
   CHECK(loss.dots("f-second") == 1);
@@ -162,6 +182,7 @@ TEST_CASE("gaps in a log are gaps in the curve", "[figures]") {
   }
   CHECK(epochs == std::vector<double>{1, 2, 3, 5, 7, 9});
   CHECK(starts == std::vector<double>{1, 5, 7, 9});
+  CHECK(reading.lone_points("s-first") == 4);
 }
 
 TEST_CASE("charts of odd numbers are charts all the same", "[figures]") {
@@ -191,14 +212,18 @@ TEST_CASE("charts of odd numbers are charts all the same", "[figures]") {
       }
   const std::vector<EpochResult> nothing{cases[0], {2, kNan, kNan, kNan, kNan}};
   CHECK(has_text(svg_file(loss_chart(nothing)), "no number to draw"));
+  CHECK(loss_chart(nothing).description.find("from no number to no number") != std::string::npos);
   CHECK(most_accurate(nothing) == nullptr);
 }
 
 TEST_CASE("an axis of accuracies ends at 100 %", "[figures]") {
-  std::vector<EpochResult> rows = run(3);
-  rows[2].accuracy = 1;
-  rows[2].val_accuracy = 0.9999;
-  CHECK(Reading(accuracy_chart(rows)).values().back().number == 1.0);
+  // Where the values are all the same, too.
+  for (const double least : {0.05, 0.92, 0.9999, 1.0}) {
+    const std::vector<EpochResult> rows{{1, 0.5, least, 0.5, least}, {2, 0.5, 1, 0.5, 1}};
+    CHECK(std::fabs(Reading(accuracy_chart(rows)).values().back().number - 1) < 1e-9);
+  }
+  const Reading nothing_right(accuracy_chart(std::vector<EpochResult>{{1, 0.5, 0, 0.5, 0}}));
+  CHECK(nothing_right.values().front().number == 0);
 }
 
 TEST_CASE("ticks are round and cover the range", "[figures]") {
@@ -217,6 +242,8 @@ TEST_CASE("ticks are round and cover the range", "[figures]") {
     CHECK((std::fabs(digits - 1) < 1e-6 || std::fabs(digits - 2) < 1e-6 ||
            std::fabs(digits - 5) < 1e-6));
   }
+  // Three steps of 0.1 are more than 0.3, which takes no fourth.
+  CHECK(round_ticks(0, 0.1 + 0.1 + 0.1, 3).values.size() == 4);
   CHECK(tick_text(0.30000000000000004, 0.1) == "0.3");
   CHECK(tick_text(0.05, 0.05) == "0.05");
   CHECK(tick_text(150, 50) == "150");

@@ -36,6 +36,7 @@ TEST_CASE("UTF-8 stays, and what is none is replaced byte by byte", "[markup]") 
       {"\x01", 1},              // control characters
       {"\x7f", 1},
       {"\xc2\x85", 2},
+      {"\xe0\x82\xa9", 3},  // a letter in too many bytes
   };
   for (const auto& [text, bytes] : broken) {
     std::string expected = "a";

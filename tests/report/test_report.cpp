@@ -53,7 +53,10 @@ TEST_CASE("a page shows all that there is", "[report]") {
         "<dt>Parameters</dt><dd>225,034<small>in 7 layers</small></dd>", "id=\"accuracy-title\"",
         "id=\"loss-title\"", "id=\"confusion-title\"", "id=\"weights-title\"",
         "id=\"mistake-1-title\"", "4, read as 9<span>75.00 %</span>", "<dt>Seed</dt><dd>42</dd>",
-        "conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,dense:10", "Written today."})
+        "conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,dense:10", "Written today.",
+        "<th scope=\"row\">conv2d (Conv2D)</th><td>26, 26, 32</td><td>320</td>",
+        "<th scope=\"row\">4</th><td>0</td><td>0</td><td>0</td><td>0</td><td>0</td><td>0</td>"
+        "<td>0</td><td>0</td><td>0</td><td>1</td>"})
     CHECK(count(html, text) == 1);
   CHECK(count(html, "<h1") == 1);
   CHECK(count(html, kReportPolicy) == 1);
