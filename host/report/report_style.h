@@ -54,14 +54,18 @@ summary:focus-visible,a:focus-visible,.scroll:focus-visible{outline:2px solid va
   outline-offset:2px}
 footer{margin-top:3rem;border-top:1px solid var(--grid);padding-top:1rem;font-size:.875rem}
 @media (max-width:26rem){.facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:.6rem}
-  th,td{padding-right:.5rem}.curves text{font-size:14px}}
-@media print{@page{margin:16mm}body{max-width:none;padding:0;font-size:10.5pt}
-  h2,h3,caption,thead{break-after:avoid}svg,table,tr,.keys,.mistakes li{break-inside:avoid}
-  .keys{grid-template-columns:repeat(6,1fr);gap:.4rem}.keys dd{font-size:1.05rem}
-  .keys dt{font-size:.7rem}
-  details:not([open]),.live{display:none}.scroll{overflow:visible}
-  h2{margin-top:1.75rem}.pair{grid-template-columns:1fr 1fr;gap:1rem}
-  .mistakes{grid-template-columns:repeat(6,1fr)}}
+  th,td{padding-right:.5rem}.curves text,section>svg text{font-size:14px}}
+@media (max-width:22rem){table{font-size:.8125rem}th,td{padding-right:.4rem}}
+@media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt;line-height:1.35}
+  h1{margin:0}.keys{grid-template-columns:repeat(6,1fr);gap:.4rem;margin-top:.75rem}
+  .keys dd{font-size:1.05rem}.keys dt{font-size:.7rem}
+  h2{margin:1.25rem 0 .5rem;padding-top:.5rem}footer{margin-top:1.25rem;padding-top:.5rem}
+  .pair{grid-template-columns:1fr 1fr;gap:1rem}.mistakes{grid-template-columns:repeat(6,1fr);gap:.6rem}
+  .mistakes svg{width:4.5rem;height:4.5rem}
+  th,td{padding-top:.1rem;padding-bottom:.1rem}.muted{font-size:.8125rem}
+  h2,h3,h2+p,caption,thead{break-after:avoid}
+  svg,table,tr,p,.keys,.mistakes li{break-inside:avoid}
+  details:not([open]),.live{display:none}.scroll{overflow:visible}}
 )";
 
 }  // namespace mnist

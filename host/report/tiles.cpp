@@ -60,7 +60,7 @@ const uint8_t* image_of(const ImageSet& set, const Mistake& mistake) {
   return set.images.data() + mistake.image * kMnistSide * kMnistSide;
 }
 
-constexpr double kTilesWidth = 480;  // of a figure of tiles
+constexpr double kTilesWidth = 400;  // of a figure of tiles
 constexpr double kTilesTop = 30;     // of the first row, below the title
 
 // Where tiles are, row by row.
@@ -102,7 +102,7 @@ std::string percent_text(double share) {
 
 Figure mistakes_chart(const ImageSet& set, std::span<const Mistake> mistakes) {
   constexpr double kSide = 56;
-  constexpr Grid kGrid{6, kTilesWidth / 6, kSide + 44};
+  constexpr Grid kGrid{5, kTilesWidth / 5, kSide + 44};
   Canvas canvas;
   canvas.text(0, 16, "Worst mistakes", 15, Paint::kText, Anchor::kStart, true);
   if (mistakes.empty()) canvas.text(0, kTilesTop + 14, "None.");
