@@ -78,9 +78,7 @@ void add_options(Parser& parser, TrainOptions& options) {
   parser.add_option("--log", options.log, "Log, one row per epoch")
       ->type_name("FILE.csv")
       ->capture_default_str();
-  parser
-      .add_option("--report", options.report,
-                  "A page that shows the run, renewed after every epoch: see report")
+  parser.add_option("--report", options.report, "A page that follows the run, like that of report")
       ->type_name("FILE.html");
   parser.add_option("--init", options.init, "Start from the layers and weights in a file")
       ->type_name("FILE.h5");

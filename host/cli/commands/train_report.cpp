@@ -68,7 +68,7 @@ void TrainingReport::epoch_end(const EpochReport& report) {
   // What comes after the last epoch is for finish().
   if (state_.epoch >= epochs_ || (written_ && Clock::now() - *written_ < kLeastWait)) return;
   if (!answered_ || Clock::now() - *answered_ >= kShareOfAnswers * pass_)
-    find_answers(report.result.val_loss);
+    renew_answers(report.result.val_loss);
   page_.under_way = true;
   page_.status = fmt::format("Under way: {} of {} are done, {}.", grouped(state_.epoch),
                              counted(epochs_, "epoch"), pace());
@@ -78,9 +78,9 @@ void TrainingReport::epoch_end(const EpochReport& report) {
 ExitCode TrainingReport::finish(const TrainingOutcome& outcome) {
   state_ = without_moments(outcome.state);
   if (state_.batch > 0 || page_.epochs.empty())
-    find_answers(engine_.evaluate().loss());
+    renew_answers(engine_.evaluate().loss());
   else if (!page_.test || page_.test->epoch != state_.epoch)
-    find_answers(page_.epochs.back().val_loss);
+    renew_answers(page_.epochs.back().val_loss);
   page_.test->epoch = 0;
   page_.under_way = false;
   page_.status =
@@ -102,11 +102,11 @@ void TrainingReport::fail(const std::string& why) {
   write();
 }
 
-void TrainingReport::find_answers(double loss) {
+void TrainingReport::renew_answers(double loss) {
   const Clock::time_point begin = Clock::now();
   page_.test = TestResult{data_.name, &data_.test,
-                          mnist::find_answers(engine_, data_.test, data_.test.count, kMistakes),
-                          loss, state_.epoch};
+                          find_answers(engine_, data_.test, data_.test.count, kMistakes), loss,
+                          state_.epoch};
   engine_.begin_save()->get(weights_);
   page_.weights = weights_.weights;
   answered_ = Clock::now();

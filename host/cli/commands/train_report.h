@@ -38,7 +38,7 @@ class TrainingReport {
   using Clock = std::chrono::steady_clock;
 
   void read_earlier_epochs(const RunState& start);
-  void find_answers(double loss);
+  void renew_answers(double loss);
   std::vector<Fact> facts() const;
   std::string pace() const;
   void write();
