@@ -1238,6 +1238,7 @@ class TrainingReport(PageCase):
                     "Trained", "On"):
             self.assertEqual(facts[key], expected[key])
         self.assertEqual(page.all("path"), alone.all("path"), "the same figures")
+        self.assertEqual(page.text("p")[:2], alone.text("p")[:2], "the same first sentence")
         self.assertIn("Started", facts)
         self.assertNotIn("Reload this page", page.text("a"))
 
