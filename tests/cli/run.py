@@ -167,8 +167,8 @@ class Help(Case):
     def test_help_and_version(self):
         help_text = self.run_cli("--help").stdout
         self.assertIn("Examples:", help_text.split("Commands:")[0])
-        for command in ["train", "evaluate", "predict", "report", "bench", "check-backends", "data",
-                        "doctor", "inspect"]:
+        for command in ["train", "evaluate", "report", "predict", "serve", "bench", "check-backends",
+                        "data", "doctor", "inspect"]:
             self.assertIn(f"\n  {command}", help_text)
             own = self.run_cli(command, "--help").stdout
             self.assertLess(own.index("Examples:"), own.index("Options:"))

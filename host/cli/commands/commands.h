@@ -28,9 +28,9 @@ struct Command {
 inline constexpr Command kCommands[] = {
     {"train", "train a model, validating after every epoch", run_train},
     {"evaluate", "loss, accuracy and confusion matrix on the test set", run_evaluate},
+    {"report", "a run as a page to look at: curves, confusion matrix, worst mistakes", run_report},
     {"predict", "read the handwritten digits in pictures", run_predict},
     {"serve", "a page to draw digits on, for the browser", run_serve},
-    {"report", "a run as a page to look at: curves, confusion matrix, worst mistakes", run_report},
     {"bench", "time every kernel and the training step", run_bench},
     {"check-backends", "compare the results of both backends", run_check_backends},
     {"data", "fetch, verify or locate a data set", run_data},

@@ -75,29 +75,26 @@ auto about(const ListedPicture& picture, const auto& work) try {
 }  // namespace
 
 ExitCode run_predict(int argc, char** argv, Results& results) {
-  Parser parser("predict", "Read the handwritten digits in pictures.",
+  Parser parser("predict",
+                "Read the handwritten digits in pictures: PNG, JPEG, GIF, WebP, TIFF, BMP, PNM.",
                 {"cuda-mnist predict seven.jpg", "cuda-mnist predict --json scans/",
                  "cuda-mnist predict page.png --annotate page-read.png --show"});
   std::string model = "mnist.h5";
   std::vector<std::string> arguments;
   PredictOptions options;
   DeviceOptions device;
-  parser
-      .add_option("IMAGE", arguments,
-                  "PNG, JPEG, GIF, WebP, TIFF, BMP or PNM files; directories of them; - for "
-                  "standard input")
+  parser.add_option("IMAGE", arguments, "Picture files; directories of them; - for standard input")
       ->required()
       ->type_name("")
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
   parser.add_option("--model", model, "Model file")->type_name("FILE.h5")->capture_default_str();
   parser.add("--invert", options.find.ink, one_of(kInverted),
-             "yes: light ink on something dark (chalk); no: dark ink on something light; auto: "
-             "whichever the picture shows");
+             "Light ink on something dark (chalk); auto: the picture decides");
   parser.add_flag("--single", options.find.single,
                   "The picture shows exactly one digit, however many strokes it has");
   parser
       .add_option("--annotate", options.annotate,
-                  "Draw what was read on a copy of the picture; a directory for several pictures")
+                  "Draw what was read on a copy; for several: a directory")
       ->type_name("OUT.png");
   parser
       .add_option("--save-digits", options.save_digits,
