@@ -1268,6 +1268,7 @@ class TrainingReport(PageCase):
         page = self.page("run.html")
         training = self.inspect()["training"]
         self.assertEqual(page.facts()["Epochs"], f"{training['epoch']:,}")
+        self.assertIn(f", {training['iteration']:,} updates", page.facts()["Trained"])
         self.assertTrue(any(text.startswith("Stopped on request after ")
                             for text in page.text("p")))
         self.assertNotIn("Reload this page", page.text("a"))
