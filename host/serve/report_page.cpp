@@ -3,21 +3,17 @@
 #include <fmt/format.h>
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "host/error.h"
 #include "host/os/file_bytes.h"
+#include "host/report/markup.h"
+#include "host/report/report.h"
 
 namespace mnist {
 namespace {
 
 constexpr size_t kMaxReportBytes = 64'000'000;
-
-// A report is a file of its own, with its styles and pictures within, and runs nothing.
-constexpr const char* kReportPolicy =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; sandbox";
 
 // A page in place of a report that is not there.
 std::string no_report(const std::string& why) {
@@ -42,26 +38,6 @@ std::string no_report(const std::string& why) {
                      why);
 }
 
-std::string escaped(std::string_view text) {
-  std::string html;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        html += "&amp;";
-        break;
-      case '<':
-        html += "&lt;";
-        break;
-      case '>':
-        html += "&gt;";
-        break;
-      default:
-        html += c;
-    }
-  }
-  return html;
-}
-
 }  // namespace
 
 void send_report(const std::filesystem::path& report, httplib::Response& response) {
@@ -75,7 +51,8 @@ void send_report(const std::filesystem::path& report, httplib::Response& respons
       response.set_content(reinterpret_cast<const char*>(file.data()), file.size(),
                            "text/html; charset=utf-8");
       response.headers.erase("Content-Security-Policy");
-      response.set_header("Content-Security-Policy", kReportPolicy);
+      response.set_header("Content-Security-Policy",
+                          std::string(kReportPolicy) + "; frame-ancestors 'none'; sandbox");
       return;
     } catch (const Error& error) {
       why = fmt::format(
