@@ -33,20 +33,25 @@ Judgement judge(const FoundDigit& shape, std::span<const float, kMnistClasses> m
   std::ranges::copy(model, reading.probabilities.begin());
   reading.digit = int(std::ranges::max_element(model) - model.begin());
   judgement.certainty = std::min(model[size_t(reading.digit)], second[size_t(reading.digit)]);
-  judgement.is_digit = second[kNoDigit] <= kSure;
+  judgement.no_digit = second[kNoDigit];
   reading.unsure = judgement.certainty < kSure;
   reading.runner_up = runner_up(reading.digit, model, second);
   return judgement;
 }
 
 bool is_rather(std::span<const Judgement> parts, const Judgement& whole) {
-  const auto least = std::ranges::min_element(parts, {}, &Judgement::certainty);
-  return least->certainty > whole.certainty;
+  return std::ranges::all_of(parts, [&](const Judgement& part) {
+    return part.certainty > whole.certainty && part.no_digit <= whole.no_digit;
+  });
+}
+
+bool is_strange(const Judgement& shape) {
+  return shape.no_digit > kSure;
 }
 
 // One shape in four, and one more: a number may have a sign or a strange digit.
 bool is_text(std::span<const Judgement> shapes) {
-  const auto strange = std::ranges::count(shapes, false, &Judgement::is_digit);
+  const auto strange = std::ranges::count_if(shapes, is_strange);
   return 4 * (strange - 1) > std::ptrdiff_t(shapes.size());
 }
 

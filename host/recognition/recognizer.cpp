@@ -79,7 +79,7 @@ PictureReading Recognizer::read(const PictureDigits& picture) {
     result.why_none = fmt::format(
         "{} of the {} shapes in the picture are no digits; if it is text with a number in it, cut "
         "out the number",
-        std::ranges::count(judgements, false, &Judgement::is_digit), judgements.size());
+        std::ranges::count_if(judgements, is_strange), judgements.size());
     return result;
   }
   for (const Judgement& judgement : judgements) result.digits.push_back(judgement.reading);

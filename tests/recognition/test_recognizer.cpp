@@ -117,7 +117,7 @@ TEST_CASE("digits read as a number, lines kept") {
   CHECK(reading.digits.at(2).line == 1);
 }
 
-TEST_CASE("parts are read where the least certain is more so than the whole") {
+TEST_CASE("parts are read where each is surer than the whole") {
   Shapes shapes;
   FoundDigit whole = shapes.shape({.digit = 8, .second = 0.6F}, 2);
   SECTION("surer") {
@@ -126,6 +126,11 @@ TEST_CASE("parts are read where the least certain is more so than the whole") {
   }
   SECTION("one of them is not") {
     whole.parts = {shapes.shape({.digit = 1, .second = 0.5F}), shapes.shape({.digit = 3})};
+    CHECK(shapes.read({whole, shapes.shape({.digit = 5}, 2)}).number == "85");
+  }
+  SECTION("one of them is rather no digit") {
+    whole.parts = {shapes.shape({.digit = 1, .second = 0.7F, .no_digit = 0.3F}),
+                   shapes.shape({.digit = 3})};
     CHECK(shapes.read({whole, shapes.shape({.digit = 5}, 2)}).number == "85");
   }
   SECTION("a sure pair that the second opinion calls no digit") {
@@ -192,7 +197,7 @@ TEST_CASE("readings as JSON") {
   const auto single = reading_json(shapes.read({two[1]}));
   CHECK(single["digit"] == 5);
   CHECK(single["probabilities"].size() == 10);
-  CHECK(single["probabilities"] == single["digits"][0]["probabilities"]);
+  CHECK(single["probabilities"] == single["digits"].at(0)["probabilities"]);
 
   PictureReading blank;
   blank.why_none = "the picture is blank";
