@@ -141,10 +141,9 @@ Stored read_jpeg(Bytes file) {
     refuse_damaged("JPEG");
   check_size(uint64_t(width), uint64_t(height));
   const bool printing_colors = samples == 4;  // these libjpeg cannot turn into grey
-  int warnings = 0;
-  PixPtr pix(pixReadMemJpeg(file.data(), file.size(), 0, reduction(width, height), &warnings,
+  PixPtr pix(pixReadMemJpeg(file.data(), file.size(), 0, reduction(width, height), nullptr,
                             printing_colors ? 0 : L_JPEG_READ_LUMINANCE));
-  if (!pix || warnings > 0) refuse_damaged("JPEG");
+  if (!pix) refuse_damaged("JPEG");
   if (printing_colors) make_opaque(pix.get());
   Stored stored(std::move(pix), file);
   stored.width = width;
@@ -163,7 +162,6 @@ Stored read_webp(Bytes file) {
   check_size(uint64_t(width), uint64_t(height));
   PixPtr pix(pixReadMemWebP(file.data(), file.size()));
   if (!pix) refuse_damaged("WebP");
-  if (samples != 4) make_opaque(pix.get());
   return {std::move(pix), file};
 }
 
