@@ -196,6 +196,39 @@ Bytes encode_rgba(LeptonicaFormat format, int width, int height, const Bytes& pi
   });
 }
 
+Bytes encode_tiff(int width, int height, const Bytes& pixels, bool palette) {
+  constexpr uint32_t kShort = 3, kBlackIsZero = 1, kPalette = 3, kColors = 256;
+  const auto size = static_cast<uint32_t>(pixels.size());
+  const uint32_t entries = palette ? 9 : 8, pixels_at = 8 + 2 + entries * 12 + 4;
+  const auto strip_rows = static_cast<uint32_t>(height + 1) / 2;  // of two strips
+  const uint32_t strip = strip_rows * static_cast<uint32_t>(width);
+  Bytes out;
+  append_text(out, "II");
+  append_number(out, 42, 2, false);
+  append_number(out, 8, 4, false);
+  append_number(out, entries, 2, false);
+  const auto entry = [&](uint32_t tag, uint32_t count, uint32_t value) {
+    append_number(out, tag, 2, false);
+    append_number(out, kShort, 2, false);
+    append_number(out, count, 4, false);
+    append_number(out, value, 4, false);
+  };
+  entry(256, 1, static_cast<uint32_t>(width));
+  entry(257, 1, static_cast<uint32_t>(height));
+  entry(258, 1, 8);  // bits a sample
+  entry(259, 1, 1);  // no compression
+  entry(262, 1, palette ? kPalette : kBlackIsZero);
+  entry(273, 2, pixels_at | (pixels_at + strip) << 16);
+  entry(278, 1, strip_rows);
+  entry(279, 2, strip | (size - strip) << 16);
+  if (palette) entry(320, 3 * kColors, pixels_at + size);
+  append_number(out, 0, 4, false);  // no further picture
+  append(out, pixels);
+  if (palette)
+    for (uint32_t i = 0; i < 3 * kColors; ++i) append_number(out, i % kColors * 257, 2, false);
+  return out;
+}
+
 Bytes encode_bmp(int width, int height, const Bytes& pixels) {
   const int row_bytes = (width + 3) / 4 * 4;
   Bytes out;
@@ -322,6 +355,8 @@ std::vector<std::pair<std::string, Bytes>> every_kind() {
       {"turned.webp",
        with_orientation(encode_rgba(LeptonicaFormat::kWebp, kWidth, kHeight, opaque), 8)},
       {"alpha.tif", encode_rgba(LeptonicaFormat::kTiff, kWidth, kHeight, rgba)},
+      {"grey.tif", encode_tiff(kWidth, kHeight, grey, false)},
+      {"palette.tif", encode_tiff(kWidth, kHeight, grey, true)},
       {"grey.bmp", encode_bmp(kWidth, kHeight, grey)},
       {"alpha.bmp",
        encode_color_bmp(kWidth, kHeight, 32, {0xff0000, 0xff00, 0xff, 0xff000000}, words)},

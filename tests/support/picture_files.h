@@ -40,6 +40,10 @@ Bytes encode_gif(int width, int height, const Bytes& pixels,
 enum class LeptonicaFormat { kWebp, kTiff };
 Bytes encode_rgba(LeptonicaFormat format, int width, int height, const Bytes& pixels);
 
+// `pixels` [height,width], 8 bits in two strips, at the end of the file; or with a palette of grey
+// levels behind them.
+Bytes encode_tiff(int width, int height, const Bytes& pixels, bool palette);
+
 // `pixels` [height,width]. 8 bits with a palette of grey levels.
 Bytes encode_bmp(int width, int height, const Bytes& pixels);
 // A BMP file of `bits` 16 to 32 a pixel; masks (red, green, blue, alpha) or none.

@@ -185,6 +185,9 @@ TEST_CASE("decode: GIF, WebP and TIFF, with transparency") {
       decode(encode_rgba(LeptonicaFormat::kWebp, 9, 7, filled(63, {100, 100, 100, 51}))).pixels,
       Bytes(63, 224), 1));
 
+  for (const bool palette : {false, true})
+    CHECK(decode(encode_tiff(9, 7, gray, palette)).pixels == gray);
+
   const Picture gif = decode(encode_gif(9, 7, gray));
   CHECK(gif.width == 9);
   CHECK(gif.height == 7);
