@@ -186,6 +186,8 @@ TEST_CASE("picture digits: what comes out of the sandbox is checked") {
   using P = PictureDigits;
   refused([](P& p) { p.width = 0; });
   refused([](P& p) { p.height = -50; });
+  refused([](P& p) { p = {0, 5, {}, "it is blank"}; });
+  refused([](P& p) { p = {5, 0, {}, "it is blank"}; });
   refused([](P& p) { p.width = p.height = 2'000'000'000; });
   refused([](P& p) { p.digits[0].box.x = -1; });
   refused([](P& p) { p.digits[0].box.y = 21; });
