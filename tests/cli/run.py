@@ -34,6 +34,7 @@ import threading
 import time
 import unittest
 import zipfile
+import zlib
 from xml.etree import ElementTree
 
 BINARY = None
@@ -81,7 +82,7 @@ def pgm(pixels):
     return b"P5\n28 28\n255\n" + bytes(pixels)
 
 
-PAGE = [(20, 20, 8, 60), (100, 20, 8, 60), (60, 110, 8, 60)]  # two lines of bars
+PAGE = [(20, 20, 8, 60), (100, 20, 8, 60), (60, 110, 14, 60)]  # two lines of bars
 
 
 def bars_pgm(bars, paper=255, ink=0):
@@ -91,6 +92,31 @@ def bars_pgm(bars, paper=255, ink=0):
                      for left, top, width, height in bars)
         return ink if inside else paper
     return b"P5\n140 180\n255\n" + bytes(level(x, y) for y in range(180) for x in range(140))
+
+
+def png_colors(path):
+    """The colours in a PNG file of 8-bit red, green and blue."""
+    data, body = path.read_bytes(), b""
+    width, height = png_size(path)
+    at = 8
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        if kind == b"IDAT":
+            body += data[at + 8:at + 8 + length]
+        at += 12 + length
+    rows, stride, colors = zlib.decompress(body), 3 * width, set()
+    above = bytes(stride)
+    for y in range(height):
+        start = y * (stride + 1)
+        row = bytearray(rows[start + 1:start + 1 + stride])
+        for i in range(stride):
+            a, c = (row[i - 3], above[i - 3]) if i >= 3 else (0, 0)
+            b = above[i]
+            paeth = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            row[i] = (row[i] + (0, a, b, (a + b) // 2, paeth)[rows[start]]) % 256
+        colors.update(zip(row[::3], row[1::3], row[2::3]))
+        above = row
+    return colors
 
 
 def png_size(path):
@@ -918,12 +944,13 @@ class Predict(Case):
 
     def test_where_pictures_come_from(self):
         scans = self.path("scans")
-        (scans / "deeper").mkdir(parents=True)
-        for name in ("b.PGM", "a.pgm", ".hidden.pgm", "deeper/c.pgm"):
+        (scans / "deeper.png").mkdir(parents=True)
+        for name in ("b.PGM", "d.pgm", "a.pgm", "c.pgm", ".hidden.pgm", "deeper.png/e.pgm"):
             shutil.copy(self.path("page.pgm"), scans / name)
         (scans / "notes.txt").write_text("no picture")
         found = self.answers("scans")
-        self.assertEqual([item["file"] for item in found], ["scans/a.pgm", "scans/b.PGM"])
+        self.assertEqual([item["file"] for item in found],
+                         [f"scans/{name}" for name in ("a.pgm", "b.PGM", "c.pgm", "d.pgm")])
         page = {key: value for key, value in found[0].items() if key != "file"}
         for source in (["-"], ["/dev/stdin"]):
             with open(self.path("page.pgm"), "rb") as stdin:
@@ -954,8 +981,12 @@ class Predict(Case):
                    stdin=subprocess.DEVNULL)
 
     def test_annotate(self):
-        self.predict("page.pgm", "--annotate", "out.png")
+        page = self.answers("page.pgm", "--annotate", "out.png")[0]
         self.assertEqual(png_size(self.path("out.png")), (140, 180))
+        unsure = {digit["unsure"] for digit in page["digits"]}
+        colors = png_colors(self.path("out.png"))
+        self.assertEqual({state for state, color in ((False, (0, 92, 185)), (True, (191, 72, 0)))
+                          if color in colors}, unsure)
         self.path("more").mkdir()
         shutil.copy(self.path("one.pgm"), self.path("more/page.pgm"))
         self.predict("page.pgm", "more/page.pgm", "blank.pgm", "--annotate", "deep/out")
@@ -986,6 +1017,13 @@ class Predict(Case):
             done = self.predict(*arguments, code=73)
             self.assertRegex(done.stderr, "cannot write .*page.png: it is a picture that is read")
             self.assertEqual(self.path("page.png").read_bytes(), before)
+        shutil.copy(self.path("one.pgm"), self.path("page-01.pgm"))
+        # The first digit of one is named like the other.
+        done = self.predict("page-01.pgm", "page.pgm", "--annotate", "both", "--save-digits",
+                            "both", code=73)
+        self.assertRegex(done.stderr, "cannot write both/page-01.png: it is a picture that is")
+        self.assertEqual(png_size(self.path("both/page-01.png")), (28, 28))
+        self.assertIn("page.png", [path.name for path in self.path("both").iterdir()])
 
     def test_output_that_cannot_be_written(self):
         self.error("predict", "one.pgm", "--annotate", "no/out.png", "--device", "cpu", code=73,
