@@ -104,8 +104,10 @@ cat >&2 << END
 The model is in $model${synthetic:+, trained on SYNTHETIC digits}.
 Keras loads it with keras.models.load_model("$model").
 Next:
-  $program train              # the full recipe, 100 epochs
-  $program predict IMAGE...   # a picture of a digit: PNG, JPEG or PGM
+  $program serve              # a page to draw digits on
+  $program predict PICTURE... # the digits in your own pictures
+  $program report             # curves, confusion matrix and mistakes, as a page
+  $program train --out full.h5   # the full recipe, 100 epochs
   $program doctor             # what this machine can do
-  $root/tools/test.sh                # all tests
+  $root/tools/test.sh         # all tests
 END

@@ -15,7 +15,9 @@ std::string digit_text(const Reading& reading) {
   std::string text = fmt::format("{} ({}", reading.digit, percent(reading, reading.digit));
   if (reading.runner_up)
     text += fmt::format(", or {} {}", *reading.runner_up, percent(reading, *reading.runner_up));
-  return text + (reading.unsure ? "; unsure)" : ")");
+  // The model is sure of it and has no other digit in mind: the second opinion objects.
+  const bool stranger = !reading.runner_up && reading.probabilities[size_t(reading.digit)] >= 0.5F;
+  return text + (reading.unsure ? stranger ? "; unsure, perhaps no digit)" : "; unsure)" : ")");
 }
 
 }  // namespace

@@ -79,6 +79,11 @@ void check_fits_digits(const Model& model, const std::string& origin, ExitCode c
 }
 
 ModelFile load_digit_model(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path))
+    throw Error(ExitCode::kMissingInput,
+                path.string() +
+                    ": there is no such file; --model names another, and 'cuda-mnist "
+                    "train' makes mnist.h5");
   ModelFile file = load_model(path);
   check_fits_digits(file.model, path, ExitCode::kBadInput);
   return file;

@@ -76,10 +76,14 @@ PictureReading Recognizer::read(const PictureDigits& picture) {
   }
 
   if (is_text(judgements)) {
-    result.why_none = fmt::format(
-        "{} of the {} shapes in the picture are no digits; if it is text with a number in it, cut "
-        "out the number",
-        std::ranges::count_if(judgements, is_strange), judgements.size());
+    const auto strange = size_t(std::ranges::count_if(judgements, is_strange));
+    result.why_none =
+        strange == judgements.size()
+            ? "nothing in the picture looks like a digit"
+            : fmt::format(
+                  "{} of the {} shapes in the picture are no digits; if it is text with a number "
+                  "in it, cut out the number",
+                  strange, judgements.size());
     return result;
   }
   for (const Judgement& judgement : judgements) result.digits.push_back(judgement.reading);

@@ -73,6 +73,10 @@ std::optional<Refusal> RequestRules::refuse_host(const httplib::Request& request
   if (request.get_header_value_count("Host") != 1)
     return Refusal{400, "The request needs one Host header."};
   if (names_this_server(lower_case(request.get_header_value("Host")))) return std::nullopt;
+  if (is_every_address(host_))
+    return Refusal{421, fmt::format("This server answers to addresses in numbers alone. Open it by "
+                                    "this machine's, with :{} after it.",
+                                    port_)};
   return Refusal{421, fmt::format("This server answers as {} alone. Open it by that address; "
                                   "--host and --port choose another.",
                                   authority(host_, port_))};

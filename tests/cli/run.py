@@ -889,6 +889,13 @@ class Predict(Case):
     def names(self, *arguments, **options):
         return [item["file"] for item in self.answers(*arguments, **options)]
 
+    def test_without_a_model(self):
+        for command in (["predict", "one.pgm"], ["evaluate"], ["report"], ["serve"]):
+            message = self.run_cli(*command, "--model", "none.h5", "--device", "cpu",
+                                   code=66).stderr
+            self.assertIn("none.h5: there is no such file", message)
+            self.assertIn("cuda-mnist train", message)
+
     def test_json_and_text(self):
         found = self.answers("one.pgm", "blank.pgm", "one.pgm")
         self.assertEqual([item["file"] for item in found], ["one.pgm", "blank.pgm", "one.pgm"])
@@ -910,6 +917,8 @@ class Predict(Case):
         self.assertTrue(lines[0].startswith(
             f"one.pgm: {digit['digit']} ({100 * digit['probability']:.2f} %"), lines)
         self.assertEqual("unsure" in lines[0], digit["unsure"])
+        stranger = digit["unsure"] and digit["probability"] >= 0.5 and digit["runner_up"] is None
+        self.assertEqual("perhaps no digit" in lines[0], stranger)
         self.assertEqual(lines[1:], [f"blank.pgm: no digit: {blank['reason']}"])
 
     def test_several_digits(self):

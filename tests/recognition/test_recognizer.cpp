@@ -154,6 +154,7 @@ TEST_CASE("text is refused with the reason, digits with something strange among 
   CHECK(read(0, 1).number == "4");
   CHECK(read(1, 1).number == "14");
   CHECK(read(0, 2).number.empty());
+  CHECK(read(0, 2).why_none == "nothing in the picture looks like a digit");
   CHECK(read(1, 2).number.empty());
   CHECK(read(2, 2).number == "1144");
   CHECK(read(8, 4).number == "111111114444");

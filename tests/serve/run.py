@@ -530,6 +530,8 @@ class Lifetimes(unittest.TestCase):
             self.assertEqual(server.ask(Host=host).status, 200, host)
         for host in (f"evil.example:{port}", f"192.168.7.8:{port + 1}", f"1.2.3.4.5:{port}"):
             self.assertEqual(server.ask(Host=host).status, 421, host)
+        self.assertIn(f"this machine's, with :{port} after it",
+                      server.ask(Host=f"evil.example:{port}").body.decode())
         code, errors = server.served.stop()
         self.assertEqual(code, 130)
         self.assertRegex(errors, "^Warning: whoever can reach 0.0.0.0 .*\nCtrl-C ends it.\n$")

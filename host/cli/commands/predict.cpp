@@ -108,8 +108,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
   parser.get_option("--json")->excludes(show);
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
-  const ModelFile file = load_model(model);
-  check_fits_digits(file.model, model, ExitCode::kBadInput);
+  const ModelFile file = load_digit_model(model);
   const PictureList list = list_pictures(arguments);
   const AnnotatedPlace annotated(options.annotate, list.several);
   if (!options.save_digits.empty()) make_directory(options.save_digits);

@@ -37,8 +37,7 @@ ExitCode run_serve(int argc, char** argv, Results& results) {
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const StopSignals signals;
-  const ModelFile file = load_model(model);
-  check_fits_digits(file.model, model, ExitCode::kBadInput);
+  const ModelFile file = load_digit_model(model);
   Recognizer recognizer(inference_engine(file, choose_target(device), device.backend));
   options.model = model;
   options.report = report;
@@ -46,9 +45,9 @@ ExitCode run_serve(int argc, char** argv, Results& results) {
 
   if (!is_loopback(options.host))
     message(
-        fmt::format("Warning: whoever can reach {} can use this server and see the report; "
-                    "nothing is encrypted. Without --host only this machine can.",
-                    options.host));
+        fmt::format("Warning: whoever can reach {} can use this server{}; nothing is encrypted. "
+                    "Without --host only this machine can.",
+                    options.host, report.empty() ? "" : " and see the report"));
   if (json) {
     results.json({{"url", server.url()}, {"model", model}, {"device", recognizer.device().name}});
   } else {
