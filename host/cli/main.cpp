@@ -93,7 +93,7 @@ ExitCode guarded_main(int argc, char** argv) {
     results.finish();
     return code;
   } catch (const Error& error) {
-    message(fmt::format("cuda-mnist: {}", error.what()));
+    message(fmt::format("cuda-mnist: {}", visible(error.what())));
     return error.code();
   } catch (const std::bad_alloc&) {
     message(

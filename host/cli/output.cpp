@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -29,7 +30,13 @@ void Results::finish() const {
 }
 
 void message(std::string_view text) {
-  write_all(STDERR_FILENO, std::string(text) + "\n");
+  std::string lines;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    lines += visible(text.substr(begin, end - begin)) + "\n";
+    begin = end + 1;
+  }
+  write_all(STDERR_FILENO, lines);
 }
 
 std::string counted(int64_t number, const char* singular) {

@@ -28,7 +28,8 @@ class Results {
   int error_ = 0;  // errno of the first failure
 };
 
-// One line on standard error; what cannot be written is lost.
+// One line on standard error, or several. Control characters other than the ends of lines are shown
+// as \x1b and so on. What cannot be written is lost.
 void message(std::string_view text);
 
 std::string counted(int64_t number, const char* singular);  // "1 epoch", "2,000 epochs"

@@ -9,6 +9,7 @@
 
 #include "host/error.h"
 #include "host/os/atomic_file.h"
+#include "host/os/file_identity.h"
 #include "host/os/posix_io.h"
 
 namespace mnist::cli {
@@ -47,13 +48,6 @@ std::string unique_stem(const std::string& name, std::set<std::string>& taken) {
   return stem;
 }
 
-// The file that a path means, also where it is not there yet.
-fs::path identity(const fs::path& path) {
-  std::error_code error;
-  const fs::path found = fs::weakly_canonical(path, error);
-  return error ? path : found;
-}
-
 }  // namespace
 
 PictureList list_pictures(const std::vector<std::string>& arguments) {
@@ -87,11 +81,11 @@ PictureList list_pictures(const std::vector<std::string>& arguments) {
 }
 
 PictureWriter::PictureWriter(const PictureList& list) {
-  for (const ListedPicture& picture : list.pictures) taken_.insert(identity(picture.name));
+  for (const ListedPicture& picture : list.pictures) taken_.insert(file_identity(picture.name));
 }
 
 void PictureWriter::write(const fs::path& path, std::span<const uint8_t> file) {
-  const fs::path target = identity(path);
+  const fs::path target = file_identity(path);
   if (taken_.contains(target))
     throw Error(ExitCode::kCannotCreate,
                 fmt::format("cannot write {}: it is a picture that is read or written in this "

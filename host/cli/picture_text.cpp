@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "host/text.h"
+
 namespace mnist::cli {
 namespace {
 
@@ -22,7 +24,8 @@ std::string digit_text(const Reading& reading) {
 
 }  // namespace
 
-std::string reading_text(const std::string& name, const PictureReading& reading) {
+std::string reading_text(const std::string& file, const PictureReading& reading) {
+  const std::string name = visible(file);
   if (reading.digits.empty()) return fmt::format("{}: no digit: {}\n", name, reading.why_none);
   std::string text;
   for (auto first = reading.digits.begin(); first != reading.digits.end();) {

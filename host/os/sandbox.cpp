@@ -29,8 +29,12 @@ constexpr rlim_t kExtraMemory = rlim_t(1) << 30;
                           what, std::generic_category().message(errno)));
 }
 
+// A limit that the caller is under already, and that is lower, stays.
 void limit(int resource, rlim_t value) {
-  const struct rlimit bound = {value, value};
+  struct rlimit bound;
+  if (::getrlimit(resource, &bound) != 0) ::_exit(1);
+  bound.rlim_max = std::min(bound.rlim_max, value);
+  bound.rlim_cur = bound.rlim_max;
   if (::setrlimit(resource, &bound) != 0) ::_exit(1);
 }
 

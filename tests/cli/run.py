@@ -193,8 +193,8 @@ class Help(Case):
     def test_help_and_version(self):
         help_text = self.run_cli("--help").stdout
         self.assertIn("Examples:", help_text.split("Commands:")[0])
-        for command in ["train", "evaluate", "report", "predict", "serve", "bench", "check-backends",
-                        "data", "doctor", "inspect"]:
+        for command in ["train", "evaluate", "report", "predict", "serve", "bench",
+                        "check-backends", "data", "doctor", "inspect"]:
             self.assertIn(f"\n  {command}", help_text)
             own = self.run_cli(command, "--help").stdout
             self.assertLess(own.index("Examples:"), own.index("Options:"))
@@ -869,6 +869,45 @@ class Evaluate(Case):
                        contains="the loss of mnist.h5 on .* is infinite or NaN: .*--learning-rate")
 
 
+class LowLimits(Case):
+    def test_a_second_of_processor_time(self):
+        self.train("--epochs", "1")
+        self.run_cli("inspect", "mnist.h5",
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (2, 2)))
+
+
+class OneFileForTwo(Case):
+    """Files that two options name, also through links, are refused, and keep what they have."""
+
+    def test_of_training(self):
+        self.train("--epochs", "1")
+        model = digest(self.path("mnist.h5"))
+        self.path("link").symlink_to("mnist.h5")
+        self.path("dangling").symlink_to("new.h5")
+        self.path("folder").symlink_to(".")
+        run = ["train", *recipe(), "--arch", TINY, "--epochs", "2"]
+        for options in (["--report", "link"], ["--log", "link"], ["--report", "folder/mnist.h5"],
+                        ["--out", "new.h5", "--report", "dangling"],
+                        ["--out", "new.h5", "--init", "mnist.h5", "--report", "link"],
+                        ["--out", "new.h5", "--init", "mnist.h5", "--log", "mnist.h5"]):
+            arch = run if "--init" not in options else [w for w in run if w not in ("--arch", TINY)]
+            message = self.run_cli(*arch, *options, code=2).stderr
+            self.assertRegex(message, "(--out|--init|--log) and (--log|--report) name the same file")
+        self.run_cli("train", "--epochs", "2", "--device", "cpu", "--data-dir", BLOCKS, "--resume",
+                     "mnist.h5", "--out", "new.h5", "--report", "link", code=2)
+        self.assertEqual(digest(self.path("mnist.h5")), model)
+        self.assertFalse(self.path("new.h5").exists())
+
+    def test_of_reports(self):
+        self.train("--epochs", "1")
+        self.path("link").symlink_to("training_log.csv")
+        log = digest(self.path("training_log.csv"))
+        self.run_cli("report", "--out", "link", "--device", "cpu", code=2)
+        self.run_cli("report", "--out", "r", "--svg", "r", "--device", "cpu", code=2)
+        self.assertFalse(self.path("r").exists())
+        self.assertEqual(digest(self.path("training_log.csv")), log)
+
+
 class Predict(Case):
     """The pictures are upright bars, which are digits by their shape; TINY tells which, somehow."""
 
@@ -888,6 +927,16 @@ class Predict(Case):
 
     def names(self, *arguments, **options):
         return [item["file"] for item in self.answers(*arguments, **options)]
+
+    def test_names_with_control_characters(self):
+        name = "a\n\x1b[31m.pgm"
+        self.path("one.pgm").rename(self.path(name))
+        shown = self.predict(name).stdout
+        self.assertTrue(shown.startswith("a\\n\\x1b[31m.pgm: "), shown)
+        self.path(name).write_bytes(b"P5 1")
+        self.assertTrue(self.predict(name, code=65).stderr.endswith("\n"))
+        self.assertIn("cuda-mnist: a\\n\\x1b[31m.pgm: ", self.predict(name, code=65).stderr)
+        self.assertEqual(self.answers("blank.pgm", name, code=65)[0]["file"], "blank.pgm")
 
     def test_without_a_model(self):
         for command in (["predict", "one.pgm"], ["evaluate"], ["report"], ["serve"]):

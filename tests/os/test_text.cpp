@@ -17,6 +17,13 @@ TEST_CASE("a number is the whole of a text", "[text]") {
   CHECK_FALSE(parse_number<unsigned>("-1"));
 }
 
+TEST_CASE("names are shown without commands to the terminal", "[text]") {
+  CHECK(visible("Ziffer \xC3\xBC.png") == "Ziffer \xC3\xBC.png");
+  CHECK(visible("a\nb\x1b[31m\t\x7f") == "a\\nb\\x1b[31m\\x09\\x7f");
+  CHECK(visible("\xC2\x9b\xC2\xA0") == "\\x9b\xC2\xA0");
+  CHECK(visible("\xC2") == "\xC2");
+}
+
 TEST_CASE("digits are grouped by three", "[text]") {
   CHECK(grouped(0) == "0");
   CHECK(grouped(999) == "999");

@@ -144,7 +144,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
 
   ExitCode worst = ExitCode::kOk;
   const auto failed = [&](ExitCode code, const std::string& why) {
-    message("cuda-mnist: " + why);
+    message("cuda-mnist: " + visible(why));
     worst = std::max(worst, code);
   };
   for (const std::string& problem : list.problems) failed(ExitCode::kMissingInput, problem);

@@ -13,6 +13,7 @@
 #include "host/cli/parser.h"
 #include "host/cli/report_writer.h"
 #include "host/os/atomic_file.h"
+#include "host/os/file_identity.h"
 #include "host/os/posix_io.h"
 #include "host/report/report.h"
 #include "host/training/log_reader.h"
@@ -46,20 +47,16 @@ void add_options(Parser& parser, ReportOptions& options) {
   add_json_flag(parser, options.json, "What was written, as one JSON object");
 }
 
-bool same_file(const fs::path& a, const fs::path& b) {
-  std::error_code error;
-  return fs::absolute(a).lexically_normal() == fs::absolute(b).lexically_normal() ||
-         fs::equivalent(a, b, error);
-}
-
 void check_outputs(const ReportOptions& options) {
   for (const auto& [option, input] :
        {std::pair{"--model", options.test.model}, {"--log", options.log}})
-    if (same_file(options.out, input))
+    if (file_identity(options.out) == file_identity(input))
       throw Error(ExitCode::kUsage,
                   fmt::format("--out {} is the file of {}; choose another", options.out, option));
   check_writable(options.out);
   if (options.svg.empty()) return;
+  if (file_identity(options.svg) == file_identity(options.out))
+    throw Error(ExitCode::kUsage, "--out and --svg name the same place");
   std::error_code error;
   fs::create_directories(options.svg, error);
   if (error)

@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "host/cli/signals.h"
+
 namespace mnist::cli {
 
 void add_test_options(Parser& parser, TestOptions& options) {
@@ -27,6 +29,7 @@ TestedModel test_model(ModelFile file, const TestOptions& options, size_t mistak
   DatasetRequest request = options.data.request();
   request.limit = 1;  // no training image is needed
   TestedModel tested{std::move(file), load_data(request), {}, 0, 0, {}};
+  StopSignals::throw_if_received("nothing was written");
   const ImageSet& set = tested.data.test;
   const int64_t count = options.limit > 0 ? std::min(options.limit, set.count) : set.count;
 

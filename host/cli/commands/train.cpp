@@ -18,6 +18,7 @@
 #include "host/cli/signals.h"
 #include "host/cli/tables.h"
 #include "host/os/atomic_file.h"
+#include "host/os/file_identity.h"
 #include "host/os/sha256.h"
 #include "host/training/trainer.h"
 
@@ -172,12 +173,19 @@ Start fresh_start(const Parser& parser, const TrainOptions& options) {
 void check_outputs(const TrainOptions& options, const Model& model) {
   const std::pair<const char*, const std::string&> outputs[] = {
       {"--out", options.out}, {"--log", options.log}, {"--report", options.report}};
-  const auto place = [](const std::string& name) { return fs::absolute(name).lexically_normal(); };
+  const auto require_apart = [](const auto& a, const auto& b) {
+    if (!a.second.empty() && !b.second.empty() &&
+        file_identity(a.second) == file_identity(b.second))
+      throw Error(ExitCode::kUsage, fmt::format("{} and {} name the same file", a.first, b.first));
+  };
   for (const auto& a : outputs)
     for (const auto& b : outputs)
-      if (&a < &b && !b.second.empty() && place(a.second) == place(b.second))
-        throw Error(ExitCode::kUsage,
-                    fmt::format("{} and {} name the same file", a.first, b.first));
+      if (&a < &b) require_apart(a, b);
+  // A model may be replaced by the one that it becomes.
+  const std::pair<const char*, const std::string&> inputs[] = {{"--resume", options.resume},
+                                                               {"--init", options.init}};
+  for (const auto& input : inputs)
+    for (const auto& output : {outputs[1], outputs[2]}) require_apart(input, output);
   // Weights and both moments are nearly all of the file.
   check_writable(options.out, 3 * model.arena_size * sizeof(float));
   check_writable(options.log);
