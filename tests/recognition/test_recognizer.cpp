@@ -7,9 +7,9 @@
 #include "host/recognition/reading_json.h"
 #include "host/recognition/recognizer.h"
 #include "host/recognition/second_opinion.h"
-#include "tests/recognition/stand_in_engine.h"
 #include "tests/support/catch.h"
 #include "tests/support/error_code.h"
+#include "tests/support/stand_in_engine.h"
 
 namespace mnist {
 namespace {

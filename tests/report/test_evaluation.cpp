@@ -1,39 +1,21 @@
 // Confusion matrix, scores and mistakes, of answers that are given.
 #include <cmath>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "host/report/evaluation.h"
 #include "tests/support/catch.h"
+#include "tests/support/stand_in_engine.h"
 
 namespace mnist {
 namespace {
 
 // Answers by the first pixels of an image: the digit, and its probability in percent.
-class Oracle : public Engine {
- public:
-  const DeviceInfo& device() const override { return device_; }
-  void initialize() override {}
-  void load(const OptimizerState&) override {}
-  std::unique_ptr<SavedState> begin_save() override { return nullptr; }
-  void set_training_set(const Samples&) override {}
-  void set_validation_set(const Samples&) override {}
-  Metrics train_epoch(std::span<const int32_t>, int64_t, const Metrics&, const Progress&) override {
-    return {};
-  }
-  size_t step_nodes() const override { return 0; }
-  Metrics evaluate() override { return {}; }
-  std::vector<float> predict(const uint8_t* images, int64_t count) override {
-    std::vector<float> rows(size_t(count) * kMnistClasses);
-    for (int64_t i = 0; i < count; ++i)
-      rows[size_t(i * kMnistClasses + images[2 * i])] = float(images[2 * i + 1]) / 100;
-    return rows;
-  }
-
- private:
-  DeviceInfo device_;
-};
+std::vector<float> oracle(std::span<const uint8_t> image) {
+  std::vector<float> row(kMnistClasses);
+  row[image[0]] = float(image[1]) / 100;
+  return row;
+}
 
 struct Case {
   int truth, answer, percent;
@@ -45,8 +27,8 @@ Answers answers_to(const std::vector<Case>& cases, int64_t count, size_t mistake
     set.labels.push_back(uint8_t(c.truth));
     set.images.insert(set.images.end(), {uint8_t(c.answer), uint8_t(c.percent)});
   }
-  Oracle oracle;
-  return find_answers(oracle, set, count, mistakes);
+  test::StandInEngine engine(oracle, 2);
+  return find_answers(engine, set, count, mistakes);
 }
 
 }  // namespace

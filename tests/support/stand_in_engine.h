@@ -14,15 +14,16 @@ namespace mnist::test {
 
 class StandInEngine : public Engine {
  public:
-  // From an image [28,28] to its row of probabilities.
+  // From an image [pixels] to its row of probabilities.
   using Answer = std::function<std::vector<float>(std::span<const uint8_t> image)>;
-  explicit StandInEngine(Answer answer) : answer_(std::move(answer)) {}
+  explicit StandInEngine(Answer answer, size_t pixels = 28 * 28)
+      : answer_(std::move(answer)), pixels_(pixels) {}
 
   const DeviceInfo& device() const override { return device_; }
   std::vector<float> predict(const uint8_t* images, int64_t count) override {
     std::vector<float> all;
     for (int64_t i = 0; i < count; ++i) {
-      const std::vector<float> row = answer_({images + i * 784, 784});
+      const std::vector<float> row = answer_({images + size_t(i) * pixels_, pixels_});
       all.insert(all.end(), row.begin(), row.end());
     }
     return all;
@@ -42,6 +43,7 @@ class StandInEngine : public Engine {
  private:
   DeviceInfo device_{.target = Target::kCpu, .name = "stand-in", .architecture = {}};
   Answer answer_;
+  size_t pixels_;
 };
 
 }  // namespace mnist::test
