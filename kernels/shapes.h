@@ -99,6 +99,8 @@ struct MetricSums {
   uint32_t ticket;      // counts the blocks of the running launch; 0 between launches
   uint32_t unused = 0;  // where padding would be, which a copy need not keep
   MetricSums* reports;  // [kReports] in pinned memory; null: none are wanted
+  // Of the FP16 step: numbers that became 65504 when they were rounded. By atomicAdd alone.
+  unsigned long long saturated = 0;
 };
 
 }  // namespace mnist

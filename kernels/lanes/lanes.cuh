@@ -6,7 +6,9 @@
 #ifdef MNIST_LANES_AS_VECTORS
 #include "kernels/simt/thread_tile.cuh"
 #include "kernels/simt/warp_float.cuh"
+#include "kernels/simt/warp_mma.cuh"
 #else
 #include "kernels/lanes/thread_tile.cuh"
 #include "kernels/lanes/warp_float.cuh"
+#include "kernels/lanes/warp_mma.cuh"
 #endif
