@@ -1,34 +1,22 @@
-// Adam (Kingma, Ba 2015) in Keras' form, one launch over the arena of all parameters:
-//   m += (g-m)(1-beta1);  v += (g*g-v)(1-beta2);  w -= alpha * m / (sqrt(v)+eps)
-//   alpha = learning_rate * sqrt(1-beta2^t) / (1-beta1^t),  t = updates done before + 1
+// Adam (adam.cuh), one launch over the arena of all parameters.
 // Learning rate and bias correction are read from device memory, since a captured graph would
 // freeze arguments. One thread alone reads and advances the count of updates there, so that no
 // block waits for another.
 //
 // A thread updates one vector of four. Default network: 225034 parameters, grid 220, block 256;
 // each of w, m, v and g is read, and w, m, v are written, once.
-#include <cmath>
-
+#include "kernels/adam.cuh"
 #include "kernels/common.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
 #include "kernels/step_state.cuh"
 
 namespace mnist::MNIST_TARGET {
-namespace {
-
-// 1 - beta as Keras has it, rounded once from the decimal number: 1 - 0.9f would be 0.10000002f,
-// not 0.1f. The nearest number of seven digits is the one that was meant.
-float one_minus(float beta) {
-  return float(1.0 - std::round(double(beta) * 1e7) / 1e7);
-}
-
-}  // namespace
 
 // w, m, v, g [size].
 __global__ void __launch_bounds__(kBlockSize, 1)
     adam_kernel(float* w, float* m, float* v, const float* g, StepState* state,
-                float one_minus_beta1, float one_minus_beta2, float eps, size_t size) {
+                AdamConstants constants, size_t size) {
   const int64_t index = element_index();
   const size_t begin = size_t(index) * 4;
   if (begin >= size) return;
@@ -36,17 +24,13 @@ __global__ void __launch_bounds__(kBlockSize, 1)
   const bool whole = valid == 4;
   const float4 w4 = load4(w + begin, valid, whole), m4 = load4(m + begin, valid, whole);
   const float4 v4 = load4(v + begin, valid, whole), g4 = load4(g + begin, valid, whole);
-  const float alpha = state->learning_rate * state->bias_correction;
+  const float alpha = adam_alpha(*state);
   if (index == 0) state->iteration += 1;
   float ws[4] = {w4.x, w4.y, w4.z, w4.w}, ms[4] = {m4.x, m4.y, m4.z, m4.w};
   float vs[4] = {v4.x, v4.y, v4.z, v4.w};
   const float gs[4] = {g4.x, g4.y, g4.z, g4.w};
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    ms[k] = fmaf(gs[k] - ms[k], one_minus_beta1, ms[k]);
-    vs[k] = fmaf(fmaf(gs[k], gs[k], -vs[k]), one_minus_beta2, vs[k]);
-    ws[k] = fmaf(-alpha * ms[k], 1.0f / (sqrtf(vs[k]) + eps), ws[k]);
-  }
+  for (int k = 0; k < 4; ++k) adam_update(ws[k], ms[k], vs[k], gs[k], alpha, constants);
   store4(w + begin, make_float4(ws[0], ws[1], ws[2], ws[3]), valid, whole);
   store4(m + begin, make_float4(ms[0], ms[1], ms[2], ms[3]), valid, whole);
   store4(v + begin, make_float4(vs[0], vs[1], vs[2], vs[3]), valid, whole);
@@ -55,11 +39,9 @@ __global__ void __launch_bounds__(kBlockSize, 1)
 void adam(float* w, float* m, float* v, const float* g, StepState* state, const AdamParams& params,
           size_t size, cudaStream_t stream) {
   CHECK(size > 0);
-  CHECK(params.beta1 >= 0 && params.beta1 < 1 && params.beta2 >= 0 && params.beta2 < 1);
-  CHECK(params.eps >= 0);
   CHECK(w != nullptr && m != nullptr && v != nullptr && g != nullptr && state != nullptr);
   launch(adam_kernel, elementwise_grid(ceil_div(size, size_t{4})), dim3(kBlockSize), stream, w, m,
-         v, g, state, one_minus(params.beta1), one_minus(params.beta2), params.eps, size);
+         v, g, state, adam_constants(params), size);
 }
 
 StepState initial_step_state(int64_t iteration, float learning_rate, const AdamParams& params) {

@@ -14,17 +14,12 @@
 #include "kernels/exp_log.cuh"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
+#include "kernels/metrics.cuh"
 #include "kernels/step_state.cuh"
 
 namespace mnist::MNIST_TARGET {
 
 inline constexpr int kRowsPerBlock = 128;  // one per thread
-
-// What a warp or a block adds to MetricSums.
-struct XentPartial {
-  double loss;
-  int correct;
-};
 
 // The logits of a row, for a number of classes that is known; 0: for any number.
 template <int kClasses>
@@ -92,15 +87,7 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
   // What two threads will go on with, asked for early: nobody else writes it before every block is
   // done.
   MetricSums sums{};
-  if (threadIdx.x == 0)
-    sums = {metrics->loss,
-            metrics->correct,
-            metrics->samples,
-            metrics->first_nonfinite,
-            metrics->batches,
-            0,
-            0,
-            metrics->reports};
+  if (threadIdx.x == 0) sums = metrics_before(*metrics);
   const bool sets_up = state != nullptr && blockIdx.x == 0 && threadIdx.x == kWarpSize;
   StepState step{};
   if (sets_up) step = *state;
@@ -148,14 +135,7 @@ __global__ void __launch_bounds__(kRowsPerBlock, 1)
       total.correct += block.correct;
     }
   }
-  sums.loss += total.loss;
-  sums.correct += total.correct;
-  sums.samples += rows;
-  sums.batches += 1;
-  if (!std::isfinite(total.loss) && sums.first_nonfinite == 0) sums.first_nonfinite = sums.batches;
-  *metrics = sums;
-  if (sums.reports != nullptr && sums.batches % kReportBatches == 0)
-    sums.reports[(sums.batches / kReportBatches - 1) % kReports] = sums;
+  add_batch(metrics, sums, total, rows);
 }
 
 size_t softmax_xent_workspace(int n) {

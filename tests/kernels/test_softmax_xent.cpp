@@ -118,6 +118,7 @@ TEST_CASE("softmax_xent reports the metrics now and then", "[softmax_xent]") {
   for (const int report : {0, 1, kReports - 1, kReports, 5 * kReports + 2}) {
     MetricSums before{};
     before.batches = int64_t{report + 1} * kReportBatches - 3;
+    before.saturated = 5;
     DeviceCase device;
     std::vector<MetricSums> h_reports(kReports);
     for (MetricSums& sums : h_reports) sums.batches = -1;
@@ -139,6 +140,7 @@ TEST_CASE("softmax_xent reports the metrics now and then", "[softmax_xent]") {
       if (!written) continue;
       REQUIRE(reports[size_t(i)].samples == 3 * size.n);
       REQUIRE(reports[size_t(i)].ticket == 0);
+      REQUIRE(reports[size_t(i)].saturated == before.saturated);
     }
     REQUIRE(device.result(metrics).front().batches == before.batches + kReportBatches + 2);
   }
@@ -150,7 +152,7 @@ TEST_CASE("softmax_xent adds to the metrics", "[softmax_xent]") {
   const auto logits = random.reals(size_t(size.n) * size_t(size.classes), -8, 8);
   const auto labels = random.bytes(size_t(size.n), 0, size.classes - 1);
   auto want = reference::softmax_xent(widen(logits), labels, size.n, size.n, size.classes);
-  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0, 0, nullptr};
+  const MetricSums before = {1000.5, 70000000000, 80000000000, 0, 12, 0, 0, nullptr, 77};
   const MetricSums after = run(logits, labels, {}, size, true, before, 3).metrics;
   want.loss.value[0] = 3 * want.loss.value[0] + before.loss;
   want.loss.magnitude[0] *= 3;
@@ -159,6 +161,7 @@ TEST_CASE("softmax_xent adds to the metrics", "[softmax_xent]") {
   REQUIRE(after.samples == before.samples + 3 * size.n);
   REQUIRE(after.batches == before.batches + 3);
   REQUIRE(after.first_nonfinite == 0);
+  REQUIRE(after.saturated == before.saturated);  // others count there
 }
 
 TEST_CASE("softmax_xent reports the first batch that is not finite", "[softmax_xent]") {
