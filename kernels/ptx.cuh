@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/shapes.h"
 #include "kernels/target.h"
 
 #ifdef MNIST_SIMT
@@ -27,8 +28,6 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 }  // namespace ptx_detail
 
 // ---- FP16 ---------------------------------------------------------------------------------------
-using Half = uint16_t;  // the bits of an IEEE 754 binary16
-
 // Both rounded to nearest, ties to even; infinite from 65520 on.
 __device__ __forceinline__ uint32_t pack_half2(float low, float high) {
   uint32_t pair;

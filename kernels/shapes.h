@@ -7,6 +7,8 @@
 
 namespace mnist {
 
+using Half = uint16_t;  // the bits of an IEEE 754 binary16
+
 // A 2-d convolution: x [N,H,W,C], w [R,S,C,K], y [N,P,Q,K]. Padding is counted before the first
 // row and column; what follows the last one results from P and Q. Padded values are zero.
 struct ConvShape {

@@ -16,7 +16,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/ptx.cuh"
 #include "kernels/shapes.h"
 #include "kernels/target.h"
 
