@@ -428,6 +428,7 @@ class Launch:
     block: tuple
     arguments: bytes          # the kernel's parameters, laid out
     dynamic_shared: int = 0
+    dependent: bool = False   # may begin before the stream's last kernel has ended
 
     @property
     def blocks(self):

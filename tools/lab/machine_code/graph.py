@@ -14,9 +14,11 @@ class Graph:
         return a != b and a not in self._before[b] and b not in self._before[a]
 
     def spans(self, weights, edge):
-        """(start, end) of each node if it starts `edge` after the last of those that it follows."""
+        """(start, end) of each node if it starts `edge` after the last of those that it follows; or
+        edge[n], node n."""
+        edges = edge if isinstance(edge, list) else [edge] * len(weights)
         spans = []
-        for nodes, weight in zip(self.after, weights):
+        for nodes, weight, edge in zip(self.after, weights, edges):
             start = max((spans[n][1] + edge for n in nodes), default=0)
             spans.append((start, start + weight))
         return spans

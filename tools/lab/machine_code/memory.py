@@ -21,7 +21,8 @@ class GlobalMemory:
     def __init__(self, contents, written, track=False):
         self.words = np.frombuffer(contents, np.uint32)
         self.bytes = self.words.view(np.uint8)
-        self.views = {1: self.bytes, 2: self.words.view(np.uint16), 4: self.words}
+        self.views = {1: self.bytes, 2: self.words.view(np.uint16), 4: self.words,
+                      8: self.words.view(np.uint64)}
         self.written = np.frombuffer(written, np.uint8)
         self.track = track
         self.begins, self.ends = [], []

@@ -37,3 +37,7 @@ class Model:
     l2_store_sector: float = 1.0   # (e)
     store_queue: float = 500       # (e)
     l1_bytes: int = 192 << 10      # what shared memory leaves of 256 KB (e)
+    shared_bytes: int = 132 << 10  # that kernels have which run side by side (share_carveout())
+
+    def us(self, cycles):
+        return cycles / self.clock_ghz / 1000

@@ -17,7 +17,7 @@ class Races:
 
     def access(self, warps, ins, at, width, chosen, loading):
         """Notes an access; returns (number among the lanes, what) if it races with one before."""
-        if ins.name in ("ATOMG", "RED"):
+        if ins.name in ("ATOMG", "RED", "REDG"):
             return None
         row = (np.arange(warps.shape[0] * 32) if chosen is None else chosen) // 32
         block = warps.block_numbers[warps.block_of_warp[row]]

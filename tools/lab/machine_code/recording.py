@@ -82,7 +82,7 @@ class Recorder:
             return
         sector = address.astype(np.int64) // SECTOR
         count = int(_distinct(sector, lanes).sum())
-        if ins.name in ("STG", "ST", "RED"):
+        if ins.name in ("STG", "ST", "RED", "REDG"):
             self.store_sectors += count
         else:
             self.load_sectors += count

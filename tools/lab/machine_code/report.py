@@ -16,6 +16,8 @@ def print_step(step, code):
           f"{'us':>6} {'us here':>7} {'load sect':>9} {'store sect':>10} {'conflicts':>9}")
     for number, launched in one_of_each(step.nodes):
         print(row_of(step, number, launched), flush=True)
+        if launched.launch.dependent:
+            print_early(step, number, launched)
         for text, extra in launched.recorder.worst_conflicts():
             print(f"    bank conflicts: {extra} wavefronts too many at {text}")
         if launched.profile:
@@ -35,7 +37,7 @@ def one_of_each(nodes):
 
 def row_of(step, number, launched):
     launch, recorder = launched.launch, launched.recorder
-    issue = launched.issued / 4 / step.model.clock_ghz / 1e3
+    issue = step.model.us(launched.wait().plain.issued / 4)
     place, here = "other branch", ""
     if number in step.path:
         other, us = step.beside[number]
@@ -45,6 +47,19 @@ def row_of(step, number, launched):
             f"{recorder.instructions / recorder.warps:10.0f} {issue:8.2f} "
             f"{step.alone[number]:6.2f} {here:>7} {recorder.load_sectors:9} "
             f"{recorder.store_sectors:10} {recorder.shared_conflicts:9}  {place}").rstrip()
+
+
+def print_early(step, number, launched):
+    early = launched.wait().early
+    print(f"    started early: body {launched.body_us:.2f} us, prologue "
+          f"{step.model.us(early.prologue):.2f} us", end="")
+    if step.starts_early(number):
+        before = step.nodes[step.graph.after[number][0]]
+        beside = step.model.us(before.wait().early.tail)
+        fits = timing.fit_together(before.part, launched.part, step.model)
+        print(f", of which {launched.shown_us(before):.2f} show: it begins {beside:.2f} us before "
+              f"{before.name} ends" + ("" if fits else ", but does not fit beside it"), end="")
+    print()
 
 
 def print_profile(profile, lines, count=15):
@@ -67,6 +82,10 @@ def print_profile(profile, lines, count=15):
 
 
 def print_sum(step):
+    if any(map(step.starts_early, range(len(step.nodes)))):
+        bodies, shown, edges = (us / step.steps for us in step.early())
+        print(f"with early starts, for each step: bodies {bodies:.1f} us, prologues {shown:.1f} "
+              f"us, edges {edges:.1f} us: {bodies + shown + edges:.1f} us")
     print(f"a graph of {step.steps} steps; on its longest path, for each step: "
           f"bodies {step.bodies / step.steps:.1f} us, {step.edges / step.steps:.1f} edges of "
           f"{EDGE_US} us")

@@ -80,7 +80,8 @@ class Session:
         kernel = self.code.kernel(name)
         arguments = [bytes.fromhex(a) for a in message["arguments"]]
         launch = Launch(tuple(message["grid"]), tuple(message["block"]),
-                        pack_arguments(kernel, arguments), message["shared"])
+                        pack_arguments(kernel, arguments), message["shared"],
+                        message["dependent"])
         self.launches += 1
         return self.launch(kernel, launch)
 

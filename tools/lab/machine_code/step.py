@@ -2,7 +2,7 @@
 from . import timing
 from .background import Background
 from .graph import Graph
-from .timed import EDGE_US, TimedSession
+from .timed import EARLY_EDGE_US, EDGE_US, TimedSession
 
 
 class StepSession(TimedSession):
@@ -46,9 +46,6 @@ class Step:
         self.alone = [launch.us if launch else 0.0 for launch in self.nodes]
         self.compute()
 
-    def _us(self, cycles):
-        return cycles / self.model.clock_ghz / 1000
-
     def compute(self, model=None):
         """Also with another model than the one that the launches were timed with."""
         weights = list(self.alone)
@@ -56,7 +53,7 @@ class Step:
             different = {id(n): n for n in self.nodes if n}
             cycles = {key: Background(n.cycles_with, model) for key, n in different.items()}
             cycles = {key: found.result() for key, found in cycles.items()}
-            weights = [self._us(cycles[id(n)]) if n else 0.0 for n in self.nodes]
+            weights = [self.model.us(cycles[id(n)]) if n else 0.0 for n in self.nodes]
         self.beside = {}  # node on the path -> (node of another branch, us beside it)
         known = {}
         while True:
@@ -68,7 +65,7 @@ class Step:
                 if other is not None and self._share_multiprocessors(node, other):
                     key = id(self.nodes[node]), id(self.nodes[other])
                     if key not in known:
-                        known[key] = self._us(timing.time_beside(
+                        known[key] = self.model.us(timing.time_beside(
                             self.nodes[other].parts[0], self.nodes[node].parts[0],
                             model or self.model))
                     us = max(us, known[key])
@@ -80,6 +77,24 @@ class Step:
         self.bodies = sum(self.beside[n][1] for n in self.path)
         self.edges = len(self.path) - 1
         return self
+
+    def starts_early(self, number):
+        """Whether this node may begin before the one that it follows has ended."""
+        node, after = self.nodes[number], self.graph.after[number]
+        return bool(node and node.launch.dependent and len(after) == 1 and self.nodes[after[0]])
+
+    def early(self):
+        """The same with such starts: (bodies on the longest path, what is to be seen of prologues,
+        edges), in us of all steps."""
+        count = len(self.nodes)
+        bodies, shown, edges = list(self.alone), [0.0] * count, [EDGE_US] * count
+        for number in filter(self.starts_early, range(count)):
+            node, before = self.nodes[number], self.nodes[self.graph.after[number][0]]
+            bodies[number], shown[number] = node.body_us, node.shown_us(before)
+            edges[number] = EARLY_EDGE_US
+        path = self.graph.longest_path([b + s for b, s in zip(bodies, shown)], edges)
+        return (sum(bodies[n] for n in path), sum(shown[n] for n in path),
+                sum(edges[n] for n in path[1:]))
 
     def _share_multiprocessors(self, *nodes):
         launches = [self.nodes[n] for n in nodes]

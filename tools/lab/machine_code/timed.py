@@ -7,7 +7,8 @@ from .names import short_name
 from .recording import Recorder
 from .session import DEVICE_BYTES, PINNED_BYTES, Session
 
-EDGE_US = 1.2  # from one kernel of a graph to the next
+EDGE_US = 1.2  # from one kernel of a graph to the next,
+EARLY_EDGE_US = 0.8  # to one that has begun already
 
 
 class Timed:
@@ -23,25 +24,46 @@ class Timed:
         results = []
         for part in self.parts:
             profile = {} if wants_profile else None
-            results.append((*timing.time_part(part, self.model, profile), profile))
-        return max(results, key=lambda r: r[0])
+            plain = timing.time_part(part, self.model, profile)
+            early = plain
+            if self.launch.dependent:
+                profile = {} if wants_profile else None
+                early = timing.time_part(part, self.model, profile, early=True)
+            results.append((plain, early, profile))
+        return max(results, key=lambda r: r[1].body)
 
     def wait(self):
         if self._times is not None:
-            self.cycles, self.issued, self.profile = self._times.result()
+            self.plain, self.early, self.profile = self._times.result()
             self._times = None
         return self
 
     @property
     def us(self):
-        return self.wait().cycles / self.model.clock_ghz / 1000
+        """If it begins when everything before it has ended."""
+        return self.model.us(self.wait().plain.body)
+
+    @property
+    def body_us(self):
+        """From its wait for the kernel before it (griddepcontrol) to its end."""
+        return self.model.us(self.wait().early.body)
+
+    def shown_us(self, before):
+        """What its prologue takes, but for what fits beside the end of the kernel `before`."""
+        fits = timing.fit_together(before.part, self.part, self.model)
+        tail = before.wait().early.tail if fits else 0
+        return self.model.us(max(0, self.wait().early.prologue - tail))
+
+    @property
+    def part(self):
+        return self.parts[0]
 
     @property
     def name(self):
         return short_name(self.program.kernel.name)
 
     def cycles_with(self, model):
-        return max(timing.time_part(part, model)[0] for part in self.parts)
+        return max(timing.time_part(part, model).body for part in self.parts)
 
 
 def busiest(launch, model):
@@ -61,7 +83,7 @@ class TimedSession(Session):
         """Of launches that differ in nothing but addresses the first is executed; it stands for
         all."""
         key = (kernel.name, launch.grid, launch.block, launch.dynamic_shared,
-               without_addresses(launch.arguments))
+               launch.dependent, without_addresses(launch.arguments))
         if key not in self._known:
             self._known[key] = self._execute(kernel, launch)
         return self._known[key]

@@ -21,7 +21,7 @@ _PIPES = {
     "tensor": "HMMA",
     "uniform": "ULDC UIADD3 UIMAD USHF ULEA UMOV ULOP3 UISETP USEL UPLOP3 UPRMT R2UR VOTEU UPOPC "
                "UFLO UBREV",
-    "memory": "LDG LD STG ST LDS STS ATOMG RED LDSM LDGSTS SHFL",
+    "memory": "LDG LD STG ST LDS STS ATOMG RED REDG LDSM LDGSTS SHFL",
     "constant": "LDC",
     "issue": "BRA EXIT BSSY BSYNC BREAK CALL RET BAR NOP YIELD WARPSYNC S2R S2UR MEMBAR ERRBAR "
              "CGAERRBAR CCTL DEPBAR LDGDEPBAR VOTE ACQBULK PREEXIT",
@@ -32,7 +32,7 @@ _PIPE_OF = {name: pipe for pipe, names in _PIPES.items() for name in names.split
 class _Static:
     """What the model needs to know of an instruction."""
     __slots__ = ("name", "pipe", "stall", "waits", "write", "read", "bypass", "memory", "text",
-                 "barrier")
+                 "barrier", "later")
 
     def __init__(self, ins):
         if ins.name not in _PIPE_OF:
@@ -47,6 +47,7 @@ class _Static:
         self.memory = _PIPE_OF[ins.name] == "memory" and ins.name != "SHFL"
         self.text = f"{ins.address:#06x} {ins.text}"
         self.barrier = None  # (number, warps or None for all) of a BAR
+        self.later = int(ins.operands[1].text, 0) if ins.name == "DEPBAR" else 0
         if ins.name == "BAR":
             number, *threads = (int(o.text, 0) for o in ins.operands)
             self.barrier = (number, threads[0] // 32 if threads else None)
@@ -69,12 +70,14 @@ def _replay(program, stream, accesses):
 
 
 class _Warp:
-    __slots__ = ("stream", "next", "ready", "own", "scoreboard", "block", "waiting", "copies")
+    __slots__ = ("stream", "next", "ready", "own", "scoreboard", "block", "waiting", "copies",
+                 "groups")
 
     def __init__(self, stream, block, time):
         self.stream, self.block = stream, block
         self.ready, self.scoreboard, self.waiting = time, [0.0] * 6, False
-        self.copies = 0.0  # when the last cp.async has arrived
+        self.copies = 0.0  # when the last cp.async has arrived,
+        self.groups = []   # and the last of each group that was committed
         self.advance()
 
     def advance(self):
@@ -88,11 +91,12 @@ class _Warp:
 
 
 class _Block:
-    __slots__ = ("warps", "number", "arrived")
+    __slots__ = ("warps", "number", "arrived", "triggered")
 
     def __init__(self, warps, number):
         self.warps, self.number = warps, number
-        self.arrived = {}  # barrier -> warps that wait there
+        self.arrived = {}      # barrier -> warps that wait there
+        self.triggered = None  # when it let the next kernel begin
 
 
 class Multiprocessor:
@@ -104,11 +108,16 @@ class Multiprocessor:
         self.l1_sectors = model.l1_bytes // SECTOR
         self.profile = profile   # text of an instruction -> [issues, cycles waited beyond stalls]
 
-    def run(self, blocks, slots):
-        """Cycles for blocks, each a list of warp streams, of which `slots` run at a time.
-        Afterwards `ended` says of each block when its last warp did."""
+    def run(self, blocks, slots, early=False):
+        """Cycles for blocks, each a list of warp streams, of which `slots` run at a time. `early`:
+        the kernel before ends only when all of them have done all that they can do without it.
+        Afterwards `ended` and `triggered` say of each block when its last warp ended, and when it
+        let the next kernel begin; `released`, when the kernel before ended."""
+        self.released = None if early else 0.0
+        self._held = []  # warps that wait for it
         pending = list(enumerate(blocks))[::-1]
         self.ended = [0.0] * len(pending)
+        self.triggered = [0.0] * len(pending)
         schedulers = [[] for _ in range(4)]
         pipes = [defaultdict(float) for _ in range(4)]
         last = [None] * 4
@@ -155,15 +164,28 @@ class Multiprocessor:
                     if block.warps == 0:
                         alive -= 1
                         self.ended[block.number] = time
+                        self.triggered[block.number] = \
+                            time if block.triggered is None else block.triggered
                         if pending:
                             start(time + self.model.block_start)
                             alive += 1
                     else:
                         self._meet(block, time)
+            if soonest == float("inf") and self._held:
+                soonest = self._release()
             time = soonest if soonest > time else time + 1
             if time == float("inf"):
                 raise RuntimeError("every warp waits at a barrier")
         return max(time, self.store_free)
+
+    def _release(self):
+        """When what the held warps have loaded is there, they go on."""
+        self.released = max(max(w.ready, w.copies, *w.scoreboard) for w in self._held)
+        for warp in self._held:
+            warp.waiting = False
+            warp.own = warp.ready = self.released
+        self._held = []
+        return self.released
 
     def _earliest(self, warp, free):
         static = warp.next[0]
@@ -221,8 +243,13 @@ class Multiprocessor:
             warp.ready = time + latency
         elif static.name == "CCTL":
             self.l1.clear()
-        elif static.name in ("LDGDEPBAR", "DEPBAR"):
-            warp.ready = max(warp.ready, warp.copies)
+        elif static.name == "LDGDEPBAR":
+            warp.groups.append(warp.copies)
+        elif static.name == "DEPBAR":
+            arrived = warp.groups[:len(warp.groups) - static.later]
+            warp.ready = max([warp.ready, *arrived])
+        elif static.name == "PREEXIT" and warp.block.triggered is None:
+            warp.block.triggered = time
         if latency is not None:
             if static.write is not None:
                 warp.scoreboard[static.write] = max(warp.scoreboard[static.write], time + latency)
@@ -236,6 +263,10 @@ class Multiprocessor:
             warp.block.arrived.setdefault(static.barrier, []).append(warp)
             warp.advance()
             self._meet(warp.block, time)
+        elif static.name == "ACQBULK" and self.released is None:
+            warp.waiting = True
+            self._held.append(warp)
+            warp.advance()
         else:
             warp.advance()
 
@@ -269,7 +300,7 @@ class Multiprocessor:
             return m.source_read_latency + queue
         if name in ("ATOMG",):
             return m.atomic_latency
-        if name in ("STG", "ST", "RED"):
+        if name in ("STG", "ST", "RED", "REDG"):
             self.store_free = max(self.store_free, time) + m.l2_store_sector * len(sectors)
             return m.source_read_latency + queue
         arrival = time
@@ -334,11 +365,30 @@ class Part:
                  for k in block if self.recorder.streams[k]] for block in keys]
 
 
-def time_part(part, model, profile=None):
-    """(cycles, instructions issued) of one multiprocessor with these blocks."""
+@dataclass
+class Cycles:
+    """What a multiprocessor takes for its blocks."""
+    body: float      # from when the kernel before has ended,
+    prologue: float  # what they had done and loaded until then,
+    tail: float      # and the last part of the body, beside which the next kernel may begin
+    issued: int      # instructions
+
+
+def time_part(part, model, profile=None, early=False):
+    """Cycles; `early`: the kernel before ends when the prologue has."""
     sm = Multiprocessor(model, profile)
-    cycles = sm.run(part.streams(), resident_blocks(part.program.kernel, part.launch))
-    return cycles, sm.issued
+    end = sm.run(part.streams(), resident_blocks(part.program.kernel, part.launch), early)
+    prologue = sm.released or 0.0
+    return Cycles(end - prologue, prologue, max(0.0, end - max(sm.triggered)), sm.issued)
+
+
+def fit_together(first, second, model):
+    """Whether a block of the second part starts beside those of the first."""
+    slots = min(len(first.blocks), resident_blocks(first.program.kernel, first.launch))
+    taken = [slots * need for need in _needs(first.program.kernel, first.launch)]
+    needs = _needs(second.program.kernel, second.launch)
+    limits = _WARPS, _REGISTERS, model.shared_bytes
+    return all(a + b <= limit for a, b, limit in zip(taken, needs, limits))
 
 
 def time_beside(side, part, model):

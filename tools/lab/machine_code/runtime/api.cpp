@@ -353,7 +353,14 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
     if (grid.x == 0 || grid.y - 1 > 65'534 || grid.z - 1 > 65'534 || block.x == 0 || block.y == 0 ||
         block.z == 0 || block.x * block.y * block.z > 1024)
       return cudaErrorInvalidConfiguration;
-    if (config->numAttrs != 0) return cudaErrorNotSupported;
-    return launch(kernel, grid, block, arguments, config->dynamicSmemBytes, config->stream);
+    bool dependent = false;
+    for (unsigned i = 0; i < config->numAttrs; ++i) {
+      const cudaLaunchAttribute& attribute = config->attrs[i];
+      if (attribute.id != cudaLaunchAttributeProgrammaticStreamSerialization)
+        return cudaErrorNotSupported;
+      dependent = attribute.val.programmaticStreamSerializationAllowed != 0;
+    }
+    return launch(kernel, grid, block, arguments, config->dynamicSmemBytes, dependent,
+                  config->stream);
   });
 }

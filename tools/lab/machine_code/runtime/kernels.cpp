@@ -72,16 +72,16 @@ double device_seconds() {
 }
 
 cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
-                   cudaStream_t stream) {
+                   bool dependent, cudaStream_t stream) {
   if (arena().address == nullptr) return cudaErrorNoDevice;
   if (!learn_sizes(*kernel)) return cudaErrorInvalidDeviceFunction;
   std::string values;  // copied now, as CUDA does
   for (size_t i = 0; i < kernel->sizes.size(); ++i)
     values += (i == 0 ? "\"" : ", \"") + hex(arguments[i], kernel->sizes[i]) + "\"";
-  const std::string what = "{\"kernel\": \"" + kernel->name + "\", \"grid\": " + numbers(grid) +
-                           ", \"block\": " + numbers(block) +
-                           ", \"shared\": " + std::to_string(shared_bytes) + ", \"arguments\": [" +
-                           values + "]}";
+  const std::string what =
+      "{\"kernel\": \"" + kernel->name + "\", \"grid\": " + numbers(grid) +
+      ", \"block\": " + numbers(block) + ", \"shared\": " + std::to_string(shared_bytes) +
+      ", \"dependent\": " + (dependent ? "true" : "false") + ", \"arguments\": [" + values + "]}";
   return put(stream, what, [what] {
     const Answer answer = ask(what);
     if (answer.good) {

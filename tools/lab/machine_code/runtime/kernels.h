@@ -14,8 +14,9 @@ struct Kernel;
 Kernel* find_kernel(const void* function);
 const char* name_of(const Kernel* kernel);  // mangled
 
+// `dependent`: it may begin before the stream's last kernel has ended (griddepcontrol).
 cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
-                   cudaStream_t stream);
+                   bool dependent, cudaStream_t stream);
 
 // What all launches so far would have taken, one after the other, as far as the executor predicts
 // it; else a microsecond each.

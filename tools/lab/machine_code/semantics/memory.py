@@ -195,9 +195,9 @@ def _depbar(ins, c):
     return lambda w, m: w.finish_copies(w.active if m is None else m & w.active, left)
 
 
-@operation("ATOMG", "RED")
+@operation("ATOMG", "RED", "REDG")
 def _atomg(ins, c):
-    modifiers(ins, "E", "ADD", "STRONG", "GPU")  # of uint32
+    modifiers(ins, "E", "ADD", "64", "STRONG", "GPU")  # of unsigned integers
     if "ADD" not in ins.modifiers:
         raise Unsupported(ins.text)
     operands = list(ins.operands)
@@ -207,13 +207,19 @@ def _atomg(ins, c):
             raise Unsupported(ins.text)
         result = operands.pop(0).number
     address, source = global_address(operands[0], c), operands[1].number
+    width = width_of(ins)
+    if width == 8 and result not in (None, RZ):
+        raise Unsupported(ins.text)
 
     def run(w, mask):
-        lanes, chosen, at = place(w, ins, "global", address(w), 4, True, mask)
+        lanes, chosen, at = place(w, ins, "global", address(w), width, True, mask)
         values = get_register(w, source, chosen)
-        before = np.empty(at.size, U32)
-        words = w.memory.words
-        for i, (word, value) in enumerate(zip(at >> 2, values)):  # one lane after the other
+        words = w.memory.views[width]
+        if width == 8:
+            high = values if source == RZ else get_register(w, source + 1, chosen)
+            values = values.astype(U64) | high.astype(U64) << WORD
+        before = np.empty(at.size, words.dtype)
+        for i, (word, value) in enumerate(zip(at // width, values)):  # one lane after the other
             before[i] = words[word]
             words[word] = before[i] + value
         if result is not None and result != RZ:

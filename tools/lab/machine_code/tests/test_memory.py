@@ -73,6 +73,13 @@ class Memory(unittest.TestCase):
         machine = Machine(words)
         self.assertEqual(sorted(machine.run(program)[:32].tolist()), list(range(1, 33)))
         self.assertEqual(machine.words(INPUT)[0], 33)
+        program = kernel(HEAD + "MOV R11, RZ\nREDG.E.ADD.64.STRONG.GPU desc[UR4][R2.64], R10" +
+                         TAIL)
+        machine = Machine([0xfffffff0] * 32)  # 64 bits, with a carry
+        machine.run(program)
+        self.assertEqual(machine.words(INPUT)[:2].tolist(),
+                         [0xfffffff0 * 33 & 0xffffffff,
+                          (0xfffffff0 * 33 >> 32) + 0xfffffff0 & 0xffffffff])
 
     def test_bank_conflicts(self):
         lane = np.arange(32, dtype=np.uint32)[None, :]
