@@ -24,6 +24,13 @@ int64_t graph_nodes_launched();  // by cudaGraphLaunch, so far
 // remains is the host's own work. Only where no stream has work.
 void skip_device_work(bool skip);
 
+// Kernels launched to start before their predecessor in the stream has ended see, until they call
+// griddepcontrol_wait(), device memory as it was before it ran, and must not write there. What is
+// right gives the same bits. Holds for what runs from now on; such kernels run on one OS thread.
+void set_prologues_early(bool early);
+// Launches of such kernels so far.
+int64_t dependent_launches();
+
 // How many devices there seem to be: the processor under several numbers, one unless set.
 void set_device_count(int count);
 

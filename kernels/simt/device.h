@@ -41,14 +41,27 @@ struct Site {
   }
 };
 
-enum class Collective { kSyncWarp, kShuffle, kVote, kReduce };
+enum class Collective { kSyncWarp, kShuffle, kVote, kReduce, kTogether };
 
 // Implemented by scheduler.cpp. Both return when all the threads concerned have arrived.
 void block_barrier(Site site);
 // Deposits `value` for the lanes of `mask`; returns the 32 deposited values. They stay valid until
 // this lane's next collective.
 const uint64_t* warp_collective(Collective kind, unsigned mask, uint64_t value, Site site);
+// All 32 lanes meet, and the last one to arrive does the work for all: work(lanes), lanes[i] being
+// what lane i brought.
+using WarpWork = void (*)(void* const* lanes);
+void warp_together(WarpWork work, void* lane, Site site);
 unsigned lane_id();
+
+// What ptx.cuh needs; implemented by scheduler.cpp.
+// Aborts unless the 16 bytes at p are aligned to 16 and in the block's dynamic shared memory.
+void check_shared_16(const void* p, Site site);
+void copy_async_16(void* shared, const void* global, Site site);
+void commit_copies();
+void await_copies(int later_groups);
+void await_predecessor(Site site);
+void allow_dependents(Site site);
 
 #define SIMT_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 

@@ -47,6 +47,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->queue->capture = std::make_shared<Capture>();
   stream->queue->origin = true;
   stream->queue->last.clear();
+  stream->queue->changed.reset();
   return cudaSuccess;
 }
 
@@ -63,6 +64,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     unjoined |= queue->unjoined;
     queue->capture.reset();
     queue->last.clear();
+    queue->changed.reset();
     queue->origin = queue->unjoined = false;
   }
   if (unjoined) return report(cudaErrorStreamCaptureUnjoined);

@@ -185,7 +185,7 @@ void run_grid(const Launch& launch) {
   // Owned by the first launch's thread of execution, and gone before static destructors of others
   // could need it: launches happen under the runtime's lock.
   static Pool pool;
-  pool.run(launch, os_threads());
+  pool.run(launch, launch.early != nullptr ? 1 : os_threads());
 }
 
 }  // namespace simt

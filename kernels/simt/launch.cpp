@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "kernels/simt/early.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/simt/scheduler.h"
 
@@ -65,8 +66,19 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* functio
     if (limit == dynamic_limits().end() || config.dynamicSmemBytes > limit->second)
       return report(cudaErrorInvalidValue);
   }
-  enqueue(*queue_of(config.stream), [launch = Launch{function, grid, block, config.dynamicSmemBytes,
-                                                     std::move(thread)}] { run_grid(launch); });
+  bool dependent = false;
+  for (unsigned i = 0; i < config.numAttrs; ++i)
+    dependent |= config.attrs[i].val.programmaticStreamSerializationAllowed != 0;
+  runtime().dependent_launches += dependent;
+  const auto queue = queue_of(config.stream);
+  // What has run already when a kernel is enqueued, the kernel sees.
+  const bool overlaps = queue->capture || queue->done < queue->enqueued;
+  const auto before = overlaps && queue->changed ? queue->changed : std::make_shared<Places>();
+  const auto changed = std::make_shared<Places>();
+  enqueue(*queue, [launch = Launch{function, grid, block, config.dynamicSmemBytes, dependent,
+                                   std::move(thread)},
+                   before, changed] { run_kernel(launch, *before, *changed); });
+  queue->changed = changed;
   return cudaSuccess;
 }
 

@@ -20,8 +20,8 @@ struct Allocation {
 };
 
 // Both are used under the runtime's lock.
-std::map<const char*, Allocation>& allocations() {
-  static std::map<const char*, Allocation> map;
+std::map<char*, Allocation>& allocations() {
+  static std::map<char*, Allocation> map;
   return map;
 }
 int fail_countdown = 0;
@@ -58,7 +58,7 @@ cudaError_t release(void* pointer, MemoryKind kind) {
 
 // The allocation that holds all of [pointer, pointer+bytes), or null.
 const Allocation* find(const void* pointer, size_t bytes) {
-  const char* begin = static_cast<const char*>(pointer);
+  char* begin = static_cast<char*>(const_cast<void*>(pointer));
   auto next = allocations().upper_bound(begin);
   if (next == allocations().begin()) return nullptr;
   const auto& [base, allocation] = *--next;
@@ -89,6 +89,13 @@ cudaError_t check_copy(const void* to, const void* from, size_t bytes, cudaMemcp
 }
 
 }  // namespace
+
+std::vector<std::span<char>> device_memory() {
+  std::vector<std::span<char>> all;
+  for (const auto& [base, allocation] : allocations())
+    if (allocation.kind == MemoryKind::kDevice) all.emplace_back(base, allocation.bytes);
+  return all;
+}
 
 void fail_allocation(int nth) {
   const auto lock = lock_runtime();

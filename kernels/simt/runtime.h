@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -27,11 +28,14 @@ struct Capture {
   std::vector<Node> nodes;
 };
 
+struct Places;
+
 // Operations of one stream, in their order.
 struct Queue {
   std::deque<Work> pending;
-  uint64_t enqueued = 0;  // operations ever put in
-  uint64_t done = 0;      // operations taken out and run
+  uint64_t enqueued = 0;            // operations ever put in
+  uint64_t done = 0;                // operations taken out and run
+  std::shared_ptr<Places> changed;  // by the last operation, if it is a kernel (early.h)
   std::shared_ptr<Capture> capture;
   std::vector<size_t> last;  // nodes that the next one captured here comes after
   bool origin = false;       // began the capture
@@ -53,6 +57,7 @@ struct Runtime {
   std::shared_ptr<Queue> default_queue = std::make_shared<Queue>();
   std::unordered_map<const char*, int64_t> calls;  // by the name of the function
   int64_t nodes_launched = 0;
+  int64_t dependent_launches = 0;
   bool skip_work = false;
 };
 Runtime& runtime();
@@ -73,6 +78,8 @@ void enqueue(Queue& queue, Work work);
 cudaError_t run_until(Queue& queue, uint64_t position);
 // The same for all that every queue holds.
 cudaError_t run_all();
+// All allocations of device memory (memory.cpp).
+std::vector<std::span<char>> device_memory();
 // Whether any stream is being captured.
 bool capturing();
 

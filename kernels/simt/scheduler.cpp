@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/simt/device.h"
+#include "kernels/simt/early.h"
 #include "kernels/simt/fiber.h"
 
 // Address space in every OS thread, but memory only in those whose kernels touch it.
@@ -41,6 +42,7 @@ struct Meeting {
   unsigned arrived = 0;
   unsigned round = 0;  // completed collectives; its parity picks the buffer
   Collective kind{};
+  WarpWork work = nullptr;
   // Two buffers: a fast lane may deposit its next value while a slow one still reads the last.
   uint64_t values[2][kWarp];
 };
@@ -52,6 +54,22 @@ struct Thread {
   Fiber* fiber = nullptr;  // where it waits
   Site site{};             // what it waits at
   unsigned mask = 0;
+  bool has_waited = false;  // for the predecessor
+};
+
+// A thread's copies to shared memory that it has not waited for.
+struct Copies {
+  struct Copy {
+    void* to;
+    const void* from;
+  };
+  std::vector<Copy> copies;
+  std::vector<size_t> group_ends;  // of the groups: how many of the copies are in them or before
+
+  // Lets the first `count` copies arrive.
+  void arrive(size_t count) {
+    for (size_t i = 0; i < count; ++i) std::memmove(copies[i].to, copies[i].from, 16);
+  }
 };
 
 // Small generator for shuffled schedules (SplitMix64, Steele, Lea, Flood 2014).
@@ -68,8 +86,17 @@ class BlockRunner {
  public:
   void run(const Launch& launch, uint3 block, const Schedule& schedule);
 
-  void barrier(Site site);
-  const uint64_t* collective(Collective kind, unsigned mask, uint64_t value, Site site);
+  // The last thread to arrive calls `then`.
+  template <typename F>
+  void barrier(Site site, const F& then);
+  const uint64_t* collective(Collective kind, unsigned mask, uint64_t value, Site site,
+                             WarpWork work = nullptr);
+  void check_shared(const void* p, Site site);
+  void copy_async(void* shared, const void* global, Site site);
+  void commit_copies();
+  void await_copies(int later_groups);
+  void await_predecessor(Site site);
+  void allow_dependents(Site site);
   unsigned lane() const { return unsigned(current_) % kWarp; }
   [[noreturn]] void run_fiber();
 
@@ -81,6 +108,7 @@ class BlockRunner {
   void enter(int thread);
   int pop() { return head_ == queue_.size() ? kNobody : queue_[head_++]; }
   void wait(State state, Site site, unsigned mask);
+  void check_end();
   Fiber& idle_fiber();
   [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
   std::string list(State state) const;
@@ -100,6 +128,7 @@ class BlockRunner {
   std::vector<int> queue_;  // threads that can run; head_ is the next one
   size_t head_ = 0;
   std::vector<Thread> threads_;
+  std::vector<Copies> copies_;                                   // by thread
   std::vector<std::vector<std::unique_ptr<Meeting>>> meetings_;  // by warp
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
@@ -128,6 +157,7 @@ void BlockRunner::run(const Launch& launch, uint3 block, const Schedule& schedul
   std::iota(order_.begin(), order_.end(), 0);
   if (schedule.order == ThreadOrder::kDescending) std::reverse(order_.begin(), order_.end());
   threads_.assign(size_t(count), Thread{});
+  if (copies_.size() < size_t(count)) copies_.resize(size_t(count));
   meetings_.resize(size_t((count + kWarp - 1) / kWarp));
   for (auto& warp : meetings_) warp.clear();
   finished_ = 0;
@@ -136,6 +166,8 @@ void BlockRunner::run(const Launch& launch, uint3 block, const Schedule& schedul
   blockDim = launch.block;
   gridDim = launch.grid;
   if (launch.dynamic_bytes > 0) std::memset(dynamic_smem, 0xff, launch.dynamic_bytes);
+
+  if (launch.early != nullptr) launch.early->begin_prologue();
 
   plan();
   running_ = &main_;
@@ -147,6 +179,7 @@ void BlockRunner::run(const Launch& launch, uint3 block, const Schedule& schedul
     // Threads may wait in mid-kernel: their fibers go with them.
     idle_.clear();
     fibers_.clear();
+    copies_.clear();
     std::rethrow_exception(std::exchange(error_, nullptr));
   }
 }
@@ -184,6 +217,7 @@ void BlockRunner::run_threads() {
     enter(current_);
     threads_[size_t(current_)].state = State::kReady;
     launch_->thread();
+    check_end();
     threads_[size_t(current_)].state = State::kFinished;
     ++finished_;
     if (at_barrier_ > 0) fail("thread %d returned while others wait at a barrier", current_);
@@ -230,7 +264,8 @@ void BlockRunner::wait(State state, Site site, unsigned mask) {
   threadIdx = index;
 }
 
-void BlockRunner::barrier(Site site) {
+template <typename F>
+void BlockRunner::barrier(Site site, const F& then) {
   Thread& thread = threads_[size_t(current_)];
   if (finished_ > 0)
     fail("thread %d waits at the barrier %s:%d, but %d threads have returned", current_, site.file,
@@ -242,6 +277,7 @@ void BlockRunner::barrier(Site site) {
   thread.state = State::kAtBarrier;
   thread.site = site;
   if (++at_barrier_ == thread_count_) {
+    then();
     at_barrier_ = 0;
     for (Thread& other : threads_) other.state = State::kReady;
     plan();
@@ -249,7 +285,8 @@ void BlockRunner::barrier(Site site) {
   wait(State::kAtBarrier, site, 0);
 }
 
-const uint64_t* BlockRunner::collective(Collective kind, unsigned mask, uint64_t value, Site site) {
+const uint64_t* BlockRunner::collective(Collective kind, unsigned mask, uint64_t value, Site site,
+                                        WarpWork work) {
   const unsigned lane = this->lane(), bit = 1u << lane;
   const int warp = current_ / kWarp, first = warp * kWarp;
   if ((mask & bit) == 0)
@@ -270,14 +307,18 @@ const uint64_t* BlockRunner::collective(Collective kind, unsigned mask, uint64_t
     meeting = warp_meetings.back().get();
     meeting->mask = mask;
   }
-  if (meeting->arrived == 0) meeting->kind = kind;
-  if (meeting->kind != kind)
+  if (meeting->arrived == 0) {
+    meeting->kind = kind;
+    meeting->work = work;
+  }
+  if (meeting->kind != kind || meeting->work != work)
     fail("thread %d at %s:%d: the other lanes of the mask %08x are in another collective", current_,
          site.file, site.line, mask);
   const uint64_t* values = meeting->values[meeting->round % 2];
   meeting->values[meeting->round % 2][lane] = value;
   meeting->arrived |= bit;
   if (meeting->arrived == mask) {
+    if (work != nullptr) work(reinterpret_cast<void* const*>(values));
     meeting->arrived = 0;
     ++meeting->round;
     // The others go on before any thread that has not come so far, in the block's order.
@@ -297,6 +338,71 @@ const uint64_t* BlockRunner::collective(Collective kind, unsigned mask, uint64_t
   threads_[size_t(current_)].state = State::kInCollective;
   wait(State::kInCollective, site, mask);
   return values;
+}
+
+void BlockRunner::check_shared(const void* p, Site site) {
+  const size_t offset = reinterpret_cast<uintptr_t>(p) - reinterpret_cast<uintptr_t>(dynamic_smem);
+  if (offset % 16 != 0 || offset > launch_->dynamic_bytes || launch_->dynamic_bytes - offset < 16)
+    fail("thread %d at %s:%d: %s", current_, site.file, site.line,
+         offset % 16 != 0 ? "an address in shared memory is not aligned to 16 bytes"
+                          : "16 bytes are not in the block's dynamic shared memory");
+}
+
+// ---- copies to shared memory that go on beside the thread --------------------------------------
+// A copy arrives when its thread waits for it, and no earlier: until then its place is poisoned.
+void BlockRunner::copy_async(void* shared, const void* global, Site site) {
+  check_shared(shared, site);
+  if (reinterpret_cast<uintptr_t>(global) % 16 != 0)
+    fail("thread %d at %s:%d: the source of a copy is not aligned to 16 bytes", current_, site.file,
+         site.line);
+  std::memset(shared, 0xff, 16);
+  copies_[size_t(current_)].copies.push_back({shared, global});
+}
+
+void BlockRunner::commit_copies() {
+  Copies& mine = copies_[size_t(current_)];
+  mine.group_ends.push_back(mine.copies.size());
+}
+
+void BlockRunner::await_copies(int later_groups) {
+  Copies& mine = copies_[size_t(current_)];
+  std::vector<size_t>& ends = mine.group_ends;
+  if (ends.size() <= size_t(later_groups)) return;
+  const size_t groups = ends.size() - size_t(later_groups), count = ends[groups - 1];
+  mine.arrive(count);
+  mine.copies.erase(mine.copies.begin(), mine.copies.begin() + std::ptrdiff_t(count));
+  ends.erase(ends.begin(), ends.begin() + std::ptrdiff_t(groups));
+  for (size_t& end : ends) end -= count;
+}
+
+// ---- kernels that start before their predecessor has ended --------------------------------------
+void BlockRunner::await_predecessor(Site site) {
+  if (!launch_->dependent || std::exchange(threads_[size_t(current_)].has_waited, true)) return;
+  if (launch_->early == nullptr) return;
+  // What the copies read may be read from their first moment on.
+  Copies& mine = copies_[size_t(current_)];
+  mine.arrive(mine.copies.size());
+  for (Copies::Copy& copy : mine.copies) copy.from = copy.to;
+  barrier(site, [this, site] {
+    const std::string fault = launch_->early->end_prologue();
+    if (!fault.empty()) fail("before the wait at %s:%d, %s", site.file, site.line, fault.c_str());
+  });
+}
+
+void BlockRunner::allow_dependents(Site site) {
+  if (launch_->dependent && !threads_[size_t(current_)].has_waited)
+    fail("thread %d at %s:%d lets the next kernel start before it has waited for the last",
+         current_, site.file, site.line);
+}
+
+// What a thread must have done when it returns.
+void BlockRunner::check_end() {
+  if (!copies_[size_t(current_)].copies.empty())
+    fail("thread %d returned without having waited for %zu of its copies", current_,
+         copies_[size_t(current_)].copies.size());
+  copies_[size_t(current_)].group_ends.clear();
+  if (launch_->dependent && !threads_[size_t(current_)].has_waited)
+    fail("thread %d returned without griddepcontrol_wait()", current_);
 }
 
 std::string BlockRunner::list(State state) const {
@@ -341,10 +447,32 @@ void run_block(const Launch& launch, uint3 block, const Schedule& schedule) {
   BlockRunner::here().run(launch, block, schedule);
 }
 void block_barrier(Site site) {
-  BlockRunner::here().barrier(site);
+  BlockRunner::here().barrier(site, [] {});
 }
 const uint64_t* warp_collective(Collective kind, unsigned mask, uint64_t value, Site site) {
   return BlockRunner::here().collective(kind, mask, value, site);
+}
+void warp_together(WarpWork work, void* lane, Site site) {
+  BlockRunner::here().collective(Collective::kTogether, 0xffffffffu,
+                                 reinterpret_cast<uint64_t>(lane), site, work);
+}
+void check_shared_16(const void* p, Site site) {
+  BlockRunner::here().check_shared(p, site);
+}
+void copy_async_16(void* shared, const void* global, Site site) {
+  BlockRunner::here().copy_async(shared, global, site);
+}
+void commit_copies() {
+  BlockRunner::here().commit_copies();
+}
+void await_copies(int later_groups) {
+  BlockRunner::here().await_copies(later_groups);
+}
+void await_predecessor(Site site) {
+  BlockRunner::here().await_predecessor(site);
+}
+void allow_dependents(Site site) {
+  BlockRunner::here().allow_dependents(site);
 }
 unsigned lane_id() {
   return BlockRunner::here().lane();

@@ -9,11 +9,15 @@
 
 namespace simt {
 
+class EarlyMemory;
+
 struct Launch {
   const void* function;  // for messages
   dim3 grid, block;
   size_t dynamic_bytes;
+  bool dependent;  // may start before its predecessor has ended
   std::function<void()> thread;
+  EarlyMemory* early = nullptr;  // what its prologue sees, if that is to be as old as it may be
 };
 
 // The order asked for by set_thread_order().
@@ -32,8 +36,9 @@ inline constexpr size_t kMaxDynamicBytes = 227 * 1024;
 // then, since what a kernel's frames hold is plain data.
 void run_block(const Launch& launch, uint3 block, const Schedule& schedule);
 
-// grid.cpp: all blocks of a launch, spread over the OS threads; returns when they are done. Throws
-// std::bad_alloc where the memory for the stacks of its threads is missing.
+// grid.cpp: all blocks of a launch, spread over the OS threads (with early memory, on one); returns
+// when they are done. Throws std::bad_alloc where the memory for the stacks of its threads is
+// missing.
 void run_grid(const Launch& launch);
 
 // launch.cpp: a kernel's name without its parameters, for messages; "?" if it is not known.

@@ -48,6 +48,7 @@ void run_some() {
 }  // namespace
 
 void enqueue(Queue& queue, Work work) {
+  queue.changed.reset();
   if (queue.capture) {
     std::vector<Node>& nodes = queue.capture->nodes;
     nodes.push_back({std::move(work), std::exchange(queue.last, {nodes.size()})});

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/launch.h"
+#include "kernels/ptx.cuh"
 #include "kernels/simt/fiber.h"
 #include "tests/support/catch.h"
 
@@ -138,6 +139,79 @@ __global__ void test_count_kernel(int* counter, unsigned long long* wide) {
 __global__ void test_mark_kernel(int* out) {
   __syncthreads();
   out[blockIdx.x * blockDim.x + threadIdx.x] = 1;
+}
+
+// The instructions of ptx.cuh, misused in a way of its own each.
+enum class Misuse { kNone, kAlignment, kOutside, kStatic, kLaneLess, kTwoKinds };
+__global__ void test_ldmatrix_kernel(Misuse misuse) {
+  __shared__ __align__(16) unsigned char other[512];
+  const unsigned lane = threadIdx.x;
+  const void* row = dynamic_smem + lane * 16;
+  if (misuse == Misuse::kAlignment && lane == 7) row = dynamic_smem + 8;
+  if (misuse == Misuse::kOutside && lane == 31) row = dynamic_smem + 512;
+  if (misuse == Misuse::kStatic) row = other + lane * 16;
+  if (misuse == Misuse::kLaneLess && lane == 3) return;
+  uint32_t r[4];
+  if (misuse == Misuse::kTwoKinds && lane == 9)
+    ldmatrix_x4_trans(r, row);
+  else
+    ldmatrix_x4(r, row);
+}
+
+enum class CopyMisuse { kNone, kAlignment, kSource, kOutside, kNotCommitted, kNotAwaited };
+__global__ void test_copy_kernel(uint4* to, const uint4* from, CopyMisuse misuse) {
+  const unsigned lane = threadIdx.x;
+  unsigned char* shared = dynamic_smem + lane * 16;
+  if (misuse == CopyMisuse::kAlignment) shared += 4;
+  if (misuse == CopyMisuse::kOutside) shared += 512;
+  const char* source = reinterpret_cast<const char*>(from + lane);
+  if (misuse == CopyMisuse::kSource) source += 8;
+  cp_async_16(shared, source);
+  if (misuse != CopyMisuse::kNotCommitted) cp_async_commit();
+  if (misuse != CopyMisuse::kNotAwaited) cp_async_wait<0>();
+  to[lane] = *reinterpret_cast<uint4*>(shared);
+}
+
+// What two groups of copies have brought before, between and after the waits; out [32][2][3] words.
+// The second source is changed after its copy has begun.
+__global__ void test_late_copy_kernel(unsigned* out, unsigned* from) {
+  const unsigned lane = threadIdx.x;
+  const auto* shared = reinterpret_cast<const unsigned*>(dynamic_smem + lane * 32);
+  unsigned* row = out + lane * 6;
+  const auto look = [&](int when) {
+    row[when] = shared[0];
+    row[3 + when] = shared[4];
+  };
+  for (unsigned i = 0; i < 2; ++i) {
+    cp_async_16(dynamic_smem + lane * 32 + i * 16, from + lane * 8 + i * 4);
+    cp_async_commit();
+  }
+  from[lane * 8 + 4] += 1000;
+  look(0);
+  cp_async_wait<1>();
+  look(1);
+  cp_async_wait<0>();
+  look(2);
+}
+
+// y = x + 1, where x is read and y is written before or after the wait.
+enum class Order { kRight, kNoWait, kEarlyRelease, kReadsEarly, kCopiesEarly, kWritesEarly };
+__global__ void test_dependent_add_kernel(float* y, const float* x, Order order) {
+  const unsigned i = threadIdx.x;
+  float v = order == Order::kReadsEarly ? x[i] : 0;
+  if (order == Order::kCopiesEarly && i % 4 == 0) cp_async_16(dynamic_smem + i * 4, x + i);
+  if (order == Order::kWritesEarly) y[i] = 0;
+  if (order == Order::kEarlyRelease) griddepcontrol_launch_dependents();
+  if (order != Order::kNoWait || i == 1) griddepcontrol_wait();
+  if (order != Order::kReadsEarly) v = x[i];
+  if (order == Order::kCopiesEarly) {
+    cp_async_commit();
+    cp_async_wait<0>();
+    __syncthreads();
+    v = reinterpret_cast<const float*>(dynamic_smem)[i];
+  }
+  y[i] = v + 1;
+  if (order != Order::kNoWait) griddepcontrol_launch_dependents();
 }
 
 // ---- helpers ------------------------------------------------------------------------------------
@@ -323,6 +397,150 @@ TEST_CASE("simt: warp collectives", "[simt]") {
     }
     CUDA_CHECK(cudaFree(out));
   }
+}
+
+// ---- instructions of ptx.cuh ---------------------------------------------------------------------
+TEST_CASE("simt: a misused ldmatrix aborts", "[simt]") {
+  const auto message = [](Misuse misuse) {
+    return abort_message([misuse] {
+      launch_with_shared(test_ldmatrix_kernel, dim3(2), dim3(32), 512, nullptr, misuse);
+    });
+  };
+  CHECK(message(Misuse::kNone).empty());
+  const auto alignment = message(Misuse::kAlignment);
+  CHECK(contains(alignment, "test_ldmatrix_kernel, block (0,0,0): thread 7 at "));
+  CHECK(contains(alignment, "test_simt.cpp:"));
+  CHECK(contains(alignment, "not aligned to 16"));
+  const auto outside = message(Misuse::kOutside);
+  CHECK(contains(outside, "thread 31 at "));
+  CHECK(contains(outside, "not in the block's dynamic shared memory"));
+  CHECK(contains(message(Misuse::kStatic), "not in the block's dynamic shared memory"));
+  CHECK(contains(message(Misuse::kLaneLess), "has returned"));
+  CHECK(contains(message(Misuse::kTwoKinds), "in another collective"));
+}
+
+TEST_CASE("simt: a misused cp.async aborts", "[simt]") {
+  const auto message = [](CopyMisuse misuse) {
+    return abort_message([misuse] {
+      uint4 *to = device<uint4>(32), *from = device<uint4>(33);
+      launch_with_shared(test_copy_kernel, dim3(1), dim3(32), 512, nullptr, to, from, misuse);
+    });
+  };
+  CHECK(message(CopyMisuse::kNone).empty());
+  const auto alignment = message(CopyMisuse::kAlignment);
+  CHECK(contains(alignment, "test_copy_kernel, block (0,0,0): thread 0 at "));
+  CHECK(contains(alignment, "not aligned to 16"));
+  CHECK(contains(message(CopyMisuse::kSource), "source of a copy is not aligned to 16"));
+  CHECK(contains(message(CopyMisuse::kOutside), "not in the block's dynamic shared memory"));
+  for (const CopyMisuse misuse : {CopyMisuse::kNotCommitted, CopyMisuse::kNotAwaited})
+    CHECK(contains(message(misuse), "returned without having waited for 1 of its copies"));
+}
+
+TEST_CASE("simt: cp.async copies at the wait, and poisons until then", "[simt]") {
+  DefaultOrder restore;
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order, 5);
+    std::vector<unsigned> source(32 * 8);
+    for (size_t i = 0; i < source.size(); ++i) source[i] = unsigned(i);
+    unsigned *from = device<unsigned>(source.size()), *out = device<unsigned>(32 * 6);
+    CUDA_CHECK(cudaMemcpy(from, source.data(), source.size() * 4, cudaMemcpyHostToDevice));
+    launch_with_shared(test_late_copy_kernel, dim3(1), dim3(32), 1024, nullptr, out, from);
+    const auto host = download(out, 32 * 6);
+    for (unsigned lane = 0; lane < 32; ++lane) {
+      const unsigned none = 0xffffffffu, first = lane * 8, second = lane * 8 + 4 + 1000;
+      const std::vector<unsigned> want = {none, first, first, none, none, second};
+      CHECK(std::vector<unsigned>(&host[lane * 6], &host[lane * 6] + 6) == want);
+    }
+    CUDA_CHECK(cudaFree(from));
+    CUDA_CHECK(cudaFree(out));
+  }
+}
+
+namespace {
+
+// y = x + 1 and z = y + 1, from x = 1, 2, ..., with the second kernel dependent on the first.
+// Returns the sum of z[0] - x[0] in four such turns, each of which begins with the z of the last.
+float dependent_sum(Order order, bool as_graph, bool early) {
+  set_prologues_early(early);
+  float *x = device<float>(32), *y = device<float>(32);
+  CUDA_CHECK(cudaMemset(x, 0, 128));
+  CUDA_CHECK(cudaMemset(y, 0, 128));
+  cudaStream_t stream = nullptr;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  const auto turn = [&] {
+    launch_dependent(test_dependent_add_kernel, dim3(1), dim3(32), 128, stream, y, x,
+                     Order::kRight);
+    launch_dependent(test_dependent_add_kernel, dim3(1), dim3(32), 128, stream, x, y, order);
+  };
+  if (as_graph) {
+    CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    for (int i = 0; i < 2; ++i) turn();
+    cudaGraph_t graph = nullptr;
+    CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+    cudaGraphExec_t exec = nullptr;
+    CUDA_CHECK(cudaGraphInstantiate(&exec, graph));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    for (int i = 0; i < 2; ++i) CUDA_CHECK(cudaGraphLaunch(exec, stream));
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+    CUDA_CHECK(cudaGraphExecDestroy(exec));
+  } else {
+    for (int i = 0; i < 4; ++i) turn();
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+  }
+  const float sum = download(x, 32)[31];
+  CUDA_CHECK(cudaStreamDestroy(stream));
+  CUDA_CHECK(cudaFree(x));
+  CUDA_CHECK(cudaFree(y));
+  set_prologues_early(false);
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("simt: a prologue that reads what its predecessor writes gives other bits", "[simt]") {
+  for (const bool as_graph : {false, true}) {
+    for (const bool early : {false, true}) {
+      CAPTURE(as_graph, early);
+      CHECK(dependent_sum(Order::kRight, as_graph, early) == 8);
+      // Early, y is still what the turn before has left there.
+      CHECK(dependent_sum(Order::kReadsEarly, as_graph, early) == (early ? 4 : 8));
+      CHECK(dependent_sum(Order::kCopiesEarly, as_graph, early) == (early ? 4 : 8));
+    }
+  }
+}
+
+TEST_CASE("simt: misused dependent launches abort", "[simt]") {
+  for (const bool as_graph : {false, true}) {
+    for (const bool early : {false, true}) {
+      CAPTURE(as_graph, early);
+      const auto message = [&](Order order) {
+        return abort_message([=] { dependent_sum(order, as_graph, early); });
+      };
+      CHECK(message(Order::kRight).empty());
+      CHECK(contains(message(Order::kNoWait), "thread 0 returned without griddepcontrol_wait()"));
+      const auto release = message(Order::kEarlyRelease);
+      CHECK(contains(release, "test_dependent_add_kernel, block (0,0,0): thread 0 at "));
+      CHECK(contains(release, "lets the next kernel start before it has waited"));
+      if (early)
+        CHECK(contains(message(Order::kWritesEarly), "device memory was written: "));
+      else
+        CHECK(message(Order::kWritesEarly).empty());
+    }
+  }
+}
+
+TEST_CASE("simt: a plain launch may ignore dependences", "[simt]") {
+  set_prologues_early(true);
+  float *x = device<float>(32), *y = device<float>(32);
+  CUDA_CHECK(cudaMemset(x, 0, 128));
+  for (const Order order : {Order::kNoWait, Order::kEarlyRelease, Order::kReadsEarly}) {
+    launch_with_shared(test_dependent_add_kernel, dim3(1), dim3(32), 0, nullptr, y, x, order);
+    launch_with_shared(test_dependent_add_kernel, dim3(1), dim3(32), 0, nullptr, x, y, order);
+  }
+  set_prologues_early(false);
+  CHECK(download(x, 32)[31] == 6);
+  CUDA_CHECK(cudaFree(x));
+  CUDA_CHECK(cudaFree(y));
 }
 
 TEST_CASE("simt: integer atomics over all blocks", "[simt]") {
@@ -643,6 +861,32 @@ TEST_CASE("simt: shuffled, streams also go on while they are given work", "[simt
     simt::set_thread_order(simt::ThreadOrder::kAscending);
   }
   CHECK(seen == std::set<float>{0, 1});
+}
+
+TEST_CASE("simt: prologues overlap the kernel before them alone", "[simt]") {
+  set_prologues_early(true);
+  Streams s;
+  float* y = device<float>(32);
+  const auto read = [&] {
+    launch_dependent(test_dependent_add_kernel, dim3(1), dim3(32), 0, s.a, y, s.x,
+                     Order::kReadsEarly);
+    CUDA_CHECK(cudaStreamSynchronize(s.a));
+    return download(y, 32)[0];
+  };
+  s.add(1, s.a);
+  CHECK(read() == 1);  // not yet
+  CHECK(read() == 2);  // nothing is running any more
+  s.add(1, s.a);
+  CUDA_CHECK(cudaStreamSynchronize(s.a));
+  CHECK(read() == 3);
+  s.add(1, s.a);
+  CUDA_CHECK(cudaMemsetAsync(y, 0, 128, s.a));
+  CHECK(read() == 4);
+  s.add(1, s.a);
+  s.add(1, s.a);
+  CHECK(read() == 5);  // the first of the two has ended
+  set_prologues_early(false);
+  CUDA_CHECK(cudaFree(y));
 }
 
 TEST_CASE("simt: calls are counted, and the device's work can be left out", "[simt]") {

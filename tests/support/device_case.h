@@ -1,6 +1,7 @@
 // Runs a launcher in every way that must not matter: eagerly; captured into a graph that is
 // replayed; and, on the cpu target, with the threads of a block (and the blocks) in several orders
-// and on one OS thread. All outputs must be equal to the bit. On a slow device: only eagerly.
+// and on one OS thread, and with the prologues of dependent kernels before their predecessors. All
+// outputs must be equal to the bit. On a slow device: only eagerly.
 //
 // Guard words around each buffer must survive; inputs must survive too; outputs and scratch
 // start as NaN. An empty buffer is a null pointer.
@@ -64,6 +65,9 @@ class DeviceCase {
     const auto eagerly = [&] {
       for (int i = 0; i < times; ++i) launch(stream());
     };
+#ifdef MNIST_SIMT
+    const int64_t dependent_before = simt::dependent_launches();
+#endif
     execute("eager", eagerly);
     if (slow_device()) return;
 
@@ -88,6 +92,11 @@ class DeviceCase {
     simt::set_thread_order(simt::ThreadOrder::kShuffled, 20240229);
     execute("shuffled threads", eagerly);
     simt::set_thread_order(simt::ThreadOrder::kAscending, 0);
+    if (simt::dependent_launches() > dependent_before) {
+      simt::set_prologues_early(true);
+      execute("early prologues", eagerly);
+      simt::set_prologues_early(false);
+    }
 #endif
   }
 
