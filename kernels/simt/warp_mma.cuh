@@ -13,6 +13,7 @@
 
 #include "kernels/ptx.cuh"
 #include "kernels/simt/warp_float.cuh"
+#include "kernels/unrolled.cuh"
 
 namespace mnist::MNIST_TARGET {
 
@@ -31,39 +32,89 @@ __forceinline__ void block_for_each(int count, const F& f) {
 
 namespace warp_detail {
 
-// Eight halves as float32.
-__forceinline__ void widen(float* to, const void* halves) {
+typedef short Halves8 __attribute__((vector_size(16)));
+
+// ---- loads: 8x8 matrices, as ldmatrix has them --------------------------------------------------
+__forceinline__ void widen(float* to, Halves8 halves) {
 #if defined(__F16C__)
-  _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_load_si128(static_cast<const __m128i*>(halves))));
+  _mm256_store_ps(to, _mm256_cvtph_ps(reinterpret_cast<__m128i>(halves)));
 #else
-  const Half* from = static_cast<const Half*>(halves);
-  for (int i = 0; i < 8; ++i) to[i] = half_to_float(from[i]);
+  for (int i = 0; i < 8; ++i) to[i] = half_to_float(Half(halves[i]));
 #endif
 }
 
-typedef float Floats8 __attribute__((vector_size(32), aligned(32)));
-typedef float Floats16 __attribute__((vector_size(64), aligned(64)));
-
-__forceinline__ Floats8 fma(float a, Floats8 b, Floats8 c) {
-#if defined(__FMA__)
-  return _mm256_fmadd_ps(a - Floats8{}, b, c);
-#else
-  for (int i = 0; i < 8; ++i) c[i] = fmaf(a, b[i], c[i]);
-  return c;
-#endif
+// Three times: neighbours of two rows whose numbers differ in one bit are interleaved.
+__forceinline__ void transpose(Halves8 (&rows)[8]) {
+  unrolled<3>([&](auto) INLINED {
+    Halves8 from[8];
+    unrolled<8>([&](auto i) INLINED { from[i] = rows[i]; });
+    unrolled<4>([&](auto i) INLINED {
+      rows[2 * i] = __builtin_shuffle(from[i], from[i + 4], Halves8{0, 8, 1, 9, 2, 10, 3, 11});
+      rows[2 * i + 1] =
+          __builtin_shuffle(from[i], from[i + 4], Halves8{4, 12, 5, 13, 6, 14, 7, 15});
+    });
+  });
 }
-__forceinline__ Floats16 fma(float a, Floats16 b, Floats16 c) {
+
+// The matrix whose rows' addresses lanes `lane` to `lane` + 7 have.
+template <bool kTransposed, typename Row>
+__forceinline__ void load_matrix(Halves8 (&rows)[8], int lane, const Row& row) {
+  unrolled<8>([&](auto i) INLINED {
+    rows[i] = *static_cast<const Halves8*>(static_cast<const void*>(row(lane + i)));
+  });
+  if constexpr (kTransposed) transpose(rows);
+}
+
+// All matrices of a fragment, in ldmatrix' order. A row is stored as the products will read it: in
+// one piece if they do.
+template <bool kTransposed, int kColumns, typename Row>
+__forceinline__ void load_fragment(float (&to)[16][kColumns], const Row& row) {
+  unrolled<2>([&](auto half) INLINED {
+    Halves8 left[8], right[8];
+    load_matrix<kTransposed>(left, 8 * half, row);
+    if constexpr (kColumns == 16) load_matrix<kTransposed>(right, 8 * half + 16, row);
+    unrolled<8>([&](auto i) INLINED {
+      float* at = to[8 * half + i];
+      if constexpr (kColumns == 8) {
+        widen(at, left[i]);
+      } else {
 #if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a - Floats16{}, b, c);
+        const __m256i both = _mm256_set_m128i(reinterpret_cast<__m128i>(right[i]),
+                                              reinterpret_cast<__m128i>(left[i]));
+        _mm512_store_ps(at, _mm512_cvtph_ps(both));
 #else
-  Floats8 halves_b[2], halves_c[2];
-  std::memcpy(halves_b, &b, sizeof b);
-  std::memcpy(halves_c, &c, sizeof c);
-  for (int i = 0; i < 2; ++i) halves_c[i] = fma(a, halves_b[i], halves_c[i]);
-  std::memcpy(&c, halves_c, sizeof c);
-  return c;
+        widen(at, left[i]);
+        widen(at + 8, right[i]);
 #endif
+      }
+    });
+  });
 }
+
+// ---- products -----------------------------------------------------------------------------------
+template <int kFloats>
+struct Vector {
+  typedef float Type __attribute__((vector_size(kFloats * 4)));
+};
+
+// a * b + c. Products of halves are exact in float32: fused with the sum or not, the bits are the
+// same.
+template <typename Floats>
+__forceinline__ Floats multiply_add(float a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(Floats) == 64) return _mm512_fmadd_ps(a - Floats{}, b, c);
+#endif
+#if defined(__FMA__)
+  if constexpr (sizeof(Floats) == 32) return _mm256_fmadd_ps(a - Floats{}, b, c);
+#endif
+  return a * b + c;
+}
+
+#if defined(__AVX512F__)
+inline constexpr int kAccumulators = 16;
+#else
+inline constexpr int kAccumulators = 8;  // half of the vector registers
+#endif
 
 }  // namespace warp_detail
 
@@ -104,45 +155,45 @@ class Sums {
 
 template <typename Row>
 __forceinline__ void load_a_row_major(FragA& a, const Row& row) {
-  for (int lane = 0; lane < 32; ++lane)
-    warp_detail::widen(&a.v[lane % 16][lane / 16 * 8], row(lane));
+  warp_detail::load_fragment<false>(a.v, row);
 }
 template <typename Row>
 __forceinline__ void load_a_col_major(FragA& a, const Row& row) {
-  alignas(64) float columns[16][16];
-  for (int lane = 0; lane < 32; ++lane)
-    warp_detail::widen(&columns[lane % 8 + lane / 16 * 8][lane / 8 % 2 * 8], row(lane));
-  for (int k = 0; k < 16; ++k)
-    for (int m = 0; m < 16; ++m) a.v[m][k] = columns[k][m];
+  warp_detail::load_fragment<true>(a.v, row);
 }
 template <int kColumns, typename Row>
 __forceinline__ void load_b_row_major(FragB<kColumns>& b, const Row& row) {
-  for (int lane = 0; lane < 2 * kColumns; ++lane)
-    warp_detail::widen(&b.v[lane % 16][lane / 16 * 8], row(lane));
+  warp_detail::load_fragment<false>(b.v, row);
 }
 template <int kColumns, typename Row>
 __forceinline__ void load_b_col_major(FragB<kColumns>& b, const Row& row) {
-  alignas(64) float columns[kColumns][16];
-  for (int lane = 0; lane < 2 * kColumns; ++lane)
-    warp_detail::widen(&columns[lane % 8 + lane / 16 * 8][lane / 8 % 2 * 8], row(lane));
-  for (int n = 0; n < kColumns; ++n)
-    for (int k = 0; k < 16; ++k) b.v[k][n] = columns[n][k];
+  warp_detail::load_fragment<true>(b.v, row);
 }
 
+// A few rows at a time, whose sums stay in registers; k ascending. Inlined into the unrolled loops
+// of a kernel, g++ 12 would load an operand for several products ahead, and spill. `static`: each
+// source file has the one that its flags make.
 template <int kColumns>
-__forceinline__ void mma(Sums<kColumns>& sums, const FragA& a, const FragB<kColumns>& b) {
-  using Row = std::conditional_t<kColumns == 8, warp_detail::Floats8, warp_detail::Floats16>;
-  static_assert(sizeof(Row) == kColumns * sizeof(float));
-  constexpr int kRows = 8;  // at a time, in registers
-  for (int m = 0; m < 16; m += kRows) {
-    Row acc[kRows];
-    for (int i = 0; i < kRows; ++i) acc[i] = *reinterpret_cast<const Row*>(sums.v[m + i]);
-    for (int k = 0; k < 16; ++k) {
-      const Row row = *reinterpret_cast<const Row*>(b.v[k]);
-      for (int i = 0; i < kRows; ++i) acc[i] = warp_detail::fma(a.v[m + i][k], row, acc[i]);
-    }
-    for (int i = 0; i < kRows; ++i) *reinterpret_cast<Row*>(sums.v[m + i]) = acc[i];
-  }
+static __attribute__((noinline)) void mma(Sums<kColumns>& sums, const FragA& a,
+                                          const FragB<kColumns>& b) {
+  constexpr int kFloats = kColumns < kVectorLanes ? kColumns : kVectorLanes;
+  constexpr int kVectors = kColumns / kFloats, kRows = warp_detail::kAccumulators / kVectors;
+  using Floats = typename warp_detail::Vector<kFloats>::Type;
+  unrolled<16 / kRows>([&](auto part) INLINED {
+    constexpr int kFirst = part * kRows;
+    Floats acc[kRows][kVectors];
+    unrolled2<kRows, kVectors>([&](auto i, auto j) INLINED {
+      acc[i][j] = *reinterpret_cast<const Floats*>(&sums.v[kFirst + i][j * kFloats]);
+    });
+    for (int k = 0; k < 16; ++k)
+      unrolled2<kRows, kVectors>([&](auto i, auto j) INLINED {
+        const auto row = reinterpret_cast<const Floats*>(&b.v[k][j * kFloats]);
+        acc[i][j] = warp_detail::multiply_add(a.v[kFirst + i][k], *row, acc[i][j]);
+      });
+    unrolled2<kRows, kVectors>([&](auto i, auto j) INLINED {
+      *reinterpret_cast<Floats*>(&sums.v[kFirst + i][j * kFloats]) = acc[i][j];
+    });
+  });
 }
 
 }  // namespace mnist::MNIST_TARGET

@@ -61,6 +61,7 @@ class DeviceCase {
 #ifdef MNIST_SIMT
     simt::set_os_threads(0);
     simt::set_thread_order(simt::ThreadOrder::kAscending, 0);
+    simt::set_prologues_early(false);
 #endif
     const auto eagerly = [&] {
       for (int i = 0; i < times; ++i) launch(stream());
