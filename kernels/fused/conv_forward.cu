@@ -1,0 +1,346 @@
+// Both convolutions, each with bias, ReLU and 2x2 pooling, of one image per block:
+//   a1[p][c] = relu(b1[c] + the largest of conv1(pixels)[the window of p][c])   144 x 32
+//   a2[w][k] = relu(b2[k] + the largest of conv2(a1)[the window of w][k])        25 x 64
+// and, for training, a1 and both argmax codes in global memory.
+//
+// The four positions q = 2a + b of a pooling window see 4x4 values, its patch: position (a,b) meets
+// element (i,j) of the patch with tap (i-a, j-b). So a fragment of patches, loaded once, serves up
+// to four products, whose sums are the four positions of the same windows in the same lanes: the
+// maximum needs no exchange.
+//
+// First convolution: the 16 elements of a patch are gemm_k, windows are rows, channels columns:
+//   sums[q] [16 windows, 8 channels] = patches [16 windows, 16] filter[q] [16, 8]
+// Row (i,j) of filter[q] is tap (i-a, j-b), or the zero row where there is none. 12 warps: warp v
+// has the channels from 8 (v%4) on and of the 9 tiles of 16 windows those numbered v/4, v/4 + 3 and
+// v/4 + 6: as much for each of the four schedulers, which have the warps v%4. a1 and its codes go
+// to shared memory.
+//
+// Second convolution, the other way round, since 25 windows fill the 8 columns of a tile better
+// than 16 rows:
+//   sums[q] [16 channels, windows] += filter[tap] [16 channels, 16 inputs] patch [16, windows]
+// Warps 0 to 3: channels from 16 v on of windows 0 to 15. Warps 4 to 7: the same of windows 16 to
+// 23; and of the last window, whose four positions are four columns of one more tile. Each
+// scheduler has one of both. Meanwhile warps 8 to 11 copy a1 and its codes to global memory.
+//
+// Order of a sum: inputs by sixteens; in these, the elements of the patch (for the last window,
+// the taps) row by row.
+#include "kernels/common.cuh"
+#include "kernels/fused/conv_tiles.cuh"
+#include "kernels/fused/fused.h"
+#include "kernels/fused/half.cuh"
+#include "kernels/lanes/lanes.cuh"
+#include "kernels/launch.h"
+
+extern __shared__ __align__(16) unsigned char dynamic_smem[];
+
+namespace mnist::MNIST_TARGET {
+
+struct ConvForward {
+  static constexpr int kWarps = 12;
+  static constexpr int kTiles = fused::kPositions / 16;   // of the first convolution
+  static constexpr int kChunks1 = fused::kChannels1 / 8;  // of a position's channels
+  static constexpr int kTileStep = kWarps / kChunks1;     // between the tiles of a warp
+  static constexpr int kCopyWarp = 8;                     // the first of those that copy
+  static constexpr int kLastWindow = fused::kWindows - 1;
+
+  // Shared memory, in bytes.
+  static constexpr int kPixelPitch = 64;  // of a row of 28 halves: no bank conflicts
+  static constexpr int kCodePitch = fused::kChannels1;
+  static constexpr int kPixelsAt = 0;
+  static constexpr int kConv1At = kPixelsAt + fused::kSide * kPixelPitch;     // [16] half rows
+  static constexpr int kA1At = kConv1At + 16 * 64;                            // half rows
+  static constexpr int kCode1At = kA1At + kPositionRows * 64;                 // [144] code rows
+  static constexpr int kConv2At = kCode1At + fused::kPositions * kCodePitch;  // [288] full rows
+  static constexpr int kSharedBytes = kConv2At + fused::kTaps * fused::kChannels1 * 128;
+  static_assert(kSharedBytes <= 65536, "sm_75 has no more");
+
+  // Four pieces of 8 codes in a row, of which those of 8 rows in succession do not conflict.
+  static __device__ constexpr int code_address(int row, int piece) {
+    return row * kCodePitch + (piece ^ (row >> 2 & 3)) * 8;
+  }
+  // The half row of the filter for element k of the patch of position (a,b); row 7 is zero.
+  static __device__ constexpr int filter_row(int k, int a, int b) {
+    const int r = k / 4 - a, s = k % 4 - b;
+    return r >= 0 && r < 3 && s >= 0 && s < 3 ? 4 * r + s : 7;
+  }
+  // Element (i,j) of window w's patch, as a half row of a1.
+  static __device__ constexpr int patch_row(int w) {
+    return position_row(w / fused::kSide2 * 2, w % fused::kSide2 * 2);
+  }
+};
+
+// Maximum, bias and ReLU of a window's four sums, and the code. The first of equals wins; a filter
+// or bias that is NaN gives NaN.
+__device__ __forceinline__ float pool_window(const float (&v)[4], float bias, unsigned& code) {
+  const bool right_above = v[1] > v[0], right_below = v[3] > v[2];
+  const float above = right_above ? v[1] : v[0], below = right_below ? v[3] : v[2];
+  const bool is_below = below > above;
+  const float y = (is_below ? below : above) + bias;
+  const unsigned place = is_below ? 2u + right_below : 0u + right_above;
+  code = y > 0.0f ? place : 4u;
+  return relu_of(y);
+}
+
+// The pixels of an image as halves u / 256.
+__device__ __forceinline__ void load_pixels(const uint8_t* pixels) {
+  constexpr int kFours = ConvForward::kPixelPitch / 8;  // in a row, one of them unused
+  block_for_each(fused::kSide * kFours, [&](int e) {
+    const int row = e / kFours, four = e % kFours;
+    if (four == fused::kSide / 4) return;
+    const uchar4 u = *reinterpret_cast<const uchar4*>(pixels + row * fused::kSide + four * 4);
+    constexpr float kUnit = 1.0f / 256;
+    uint2 halves;
+    halves.x = pack_half2(float(u.x) * kUnit, float(u.y) * kUnit);
+    halves.y = pack_half2(float(u.z) * kUnit, float(u.w) * kUnit);
+    *reinterpret_cast<uint2*>(dynamic_smem + ConvForward::kPixelsAt + e * 8) = halves;
+  });
+}
+
+// Starts the copies of both filters: two groups.
+__device__ __forceinline__ void copy_filters(const FusedMemory& memory) {
+  using Tile = ConvForward;
+  block_for_each(16 * Tile::kChunks1, [&](int e) {
+    const int row = e / Tile::kChunks1, chunk = e % Tile::kChunks1;
+    cp_async_16(dynamic_smem + Tile::kConv1At + half_row_address(row, chunk),
+                memory.conv1_w + e * 8);
+  });
+  cp_async_commit();
+  constexpr int kRows = Tile::kWarps * 32 / 8;  // at a time, in which slots repeat
+  constexpr int kTimes = fused::kTaps * fused::kChannels1 / kRows;
+  static_assert(kRows % 8 == 0 && kRows * kTimes == fused::kTaps * fused::kChannels1);
+  block_for_each(kRows * 8, [&](int e) INLINED {
+    unsigned char* to = dynamic_smem + Tile::kConv2At + full_row_address(e / 8, e % 8);
+    const Half* from = memory.conv2_w + e * 8;
+    unrolled<kTimes>([&](auto i) INLINED {
+      cp_async_16(to + i * kRows * 128, from + i * kRows * fused::kChannels2);
+    });
+  });
+  cp_async_commit();
+}
+
+template <bool kTraining>
+__device__ __forceinline__ void first_convolution(const float* bias, unsigned& saturated) {
+  using Tile = ConvForward;
+  const int chunk = warp_index() % Tile::kChunks1, first_tile = warp_index() / Tile::kChunks1;
+  FragB<8> filter[4];
+  unrolled2<2, 2>([&](auto a, auto b) INLINED {
+    load_b_row_major(filter[2 * a + b], [&](int lane) INLINED {
+      return dynamic_smem + Tile::kConv1At +
+             half_row_address(Tile::filter_row(lane % 16, a, b), chunk);
+    });
+  });
+  unrolled<Tile::kTiles / Tile::kTileStep>([&](auto i) INLINED {
+    const int first_window = (first_tile + i * Tile::kTileStep) * 16;
+    FragA patches;
+    warp_for_each([&](int lane) INLINED {
+      unrolled<4>([&](auto r) INLINED {
+        const int window = first_window + lane / 4 + r % 2 * 8, pair = lane % 4 + r / 2 * 4;
+        const int row = window / fused::kSide1 * 2 + pair / 2;
+        const int column = window % fused::kSide1 * 2 + pair % 2 * 2;
+        patches.set(lane, r,
+                    *reinterpret_cast<const uint32_t*>(dynamic_smem + Tile::kPixelsAt +
+                                                       row * Tile::kPixelPitch + column * 2));
+      });
+    });
+    Sums<8> sums[4];
+    unrolled<4>([&](auto q) INLINED { mma(sums[q], patches, filter[q]); });
+    warp_for_each([&](int lane) INLINED {
+      const int channel = chunk * 8 + lane % 4 * 2;
+      const float2 b = *reinterpret_cast<const float2*>(bias + channel);
+      unrolled<2>([&](auto half) INLINED {
+        const int window = first_window + lane / 4 + half * 8;
+        unsigned code[2];
+        float y[2];
+        unrolled<2>([&](auto e) INLINED {
+          constexpr int at = 2 * half + e;
+          const float v[4] = {sums[0].at(lane, at), sums[1].at(lane, at), sums[2].at(lane, at),
+                              sums[3].at(lane, at)};
+          y[e] = pool_window(v, e == 0 ? b.x : b.y, code[e]);
+        });
+        const int row = position_row(window / fused::kSide1, window % fused::kSide1);
+        *reinterpret_cast<uint32_t*>(dynamic_smem + Tile::kA1At + half_row_address(row, chunk) +
+                                     lane % 4 * 4) = saturated_half2(y[0], y[1], saturated);
+        if constexpr (kTraining)
+          *reinterpret_cast<uint16_t*>(dynamic_smem + Tile::kCode1At +
+                                       Tile::code_address(window, chunk) + lane % 4 * 2) =
+              uint16_t(code[0] | code[1] << 8);
+      });
+    });
+  });
+}
+
+// The channels from `channel` on, 16 of them, of kColumns windows from `window` on; with kLast also
+// of the last window. a2 [25][64] and code2 [25][64] are the image's.
+template <bool kTraining, int kColumns, bool kLast>
+__device__ __forceinline__ void second_convolution(Half* a2, uint8_t* code2, const float* bias,
+                                                   int channel, int first_window,
+                                                   unsigned& saturated) {
+  using Tile = ConvForward;
+  Sums<kColumns> sums[4];
+  [[maybe_unused]] Sums<8> last_sums;
+  WarpArray<int> corner;  // of the window whose element a lane brings
+  warp_for_each([&](int lane) INLINED {
+    corner.own(lane) = Tile::patch_row(first_window + lane % 8 + lane / 16 * 8);
+  });
+#pragma unroll 1
+  for (int input = 0; input < fused::kChannels1; input += 16) {
+    const auto filter_tap = [&](int tap) INLINED {
+      return [=](int lane) INLINED {
+        const int row = tap * fused::kChannels1 + input + lane % 8 + lane / 16 * 8;
+        return dynamic_smem + Tile::kConv2At + full_row_address(row, channel / 8 + lane / 8 % 2);
+      };
+    };
+    const auto a1_row = [&](int row, int lane) INLINED {
+      return dynamic_smem + Tile::kA1At + half_row_address(row, input / 8 + lane / 8 % 2);
+    };
+    const auto element = [&](int i, int j) INLINED {
+      return [=, &corner](int lane)
+                 INLINED { return a1_row(corner.own(lane) + position_row(i, j), lane); };
+    };
+    const auto last_position = [&](int r, int s) INLINED {  // of column q, and again of q + 4
+      return [=](int lane) INLINED {
+        constexpr int y = Tile::kLastWindow / fused::kSide2 * 2;
+        constexpr int x = Tile::kLastWindow % fused::kSide2 * 2;
+        return a1_row(position_row(y + r + lane / 2 % 2, x + s + lane % 2), lane);
+      };
+    };
+    FragA filter[fused::kTaps];
+    unrolled<4>([&](auto i) INLINED {
+      if constexpr (i < 3)
+        unrolled<3>([&](auto s)
+                        INLINED { load_a_col_major(filter[3 * i + s], filter_tap(3 * i + s)); });
+      unrolled<4>([&](auto j) INLINED {
+        FragB<kColumns> patch;
+        load_b_col_major(patch, element(i, j));
+        unrolled2<2, 2>([&](auto a, auto b) INLINED {
+          constexpr int r = i - a, s = j - b;
+          if constexpr (r >= 0 && r < 3 && s >= 0 && s < 3)
+            mma(sums[2 * a + b], filter[3 * r + s], patch);
+        });
+      });
+    });
+    if constexpr (kLast)
+      unrolled2<3, 3>([&](auto r, auto s) INLINED {
+        FragB<8> position;
+        load_b_col_major(position, last_position(r, s));
+        mma(last_sums, filter[3 * r + s], position);
+      });
+  }
+
+  const auto store = [&](int window, int k, Half half, unsigned code) INLINED {
+    a2[window * fused::kChannels2 + k] = half;
+    if constexpr (kTraining) code2[window * fused::kChannels2 + k] = uint8_t(code);
+  };
+  warp_for_each([&](int lane) INLINED {
+    unrolled<kColumns / 4>([&](auto pair) INLINED {
+      const int k = channel + Sums<kColumns>::row(lane, 2 * pair);
+      const int window = first_window + Sums<kColumns>::column(lane, 2 * pair);
+      float y[2];
+      unsigned code[2];
+      unrolled<2>([&](auto e) INLINED {
+        constexpr int at = 2 * pair + e;
+        const float v[4] = {sums[0].at(lane, at), sums[1].at(lane, at), sums[2].at(lane, at),
+                            sums[3].at(lane, at)};
+        y[e] = pool_window(v, bias[k], code[e]);
+      });
+      const uint32_t halves = saturated_half2(y[0], y[1], saturated);
+      store(window, k, Half(halves), code[0]);
+      store(window + 1, k, Half(halves >> 16), code[1]);
+    });
+  });
+  if constexpr (kLast) {
+    WarpArray<float> values[4];
+    warp_for_each([&](int lane) INLINED {
+      unrolled<4>([&](auto e) INLINED { values[e].own(lane) = last_sums.at(lane, e); });
+    });
+    warp_for_each([&](int lane) INLINED {
+      float below[4];
+      unrolled<4>([&](auto e) INLINED { below[e] = values[e].at(lane | 1); });
+      if (lane % 4 != 0) return;
+      const int k = channel + lane / 4;
+      const float low[4] = {values[0].own(lane), values[1].own(lane), below[0], below[1]};
+      const float high[4] = {values[2].own(lane), values[3].own(lane), below[2], below[3]};
+      unsigned code[2];
+      const float y0 = pool_window(low, bias[k], code[0]);
+      const float y1 = pool_window(high, bias[k + 8], code[1]);
+      const uint32_t halves = saturated_half2(y0, y1, saturated);
+      store(Tile::kLastWindow, k, Half(halves), code[0]);
+      store(Tile::kLastWindow, k + 8, Half(halves >> 16), code[1]);
+    });
+  }
+}
+
+// a1 [144][32] and code1 [144][32] of an image, by the warps from kCopyWarp on.
+__device__ __forceinline__ void copy_first(Half* a1, uint8_t* code1) {
+  using Tile = ConvForward;
+  constexpr int kCopies = (Tile::kWarps - Tile::kCopyWarp) * 32;
+  constexpr int kVectors = fused::kPositions * Tile::kChunks1;
+  warp_for_each([&](int lane) INLINED {
+    for (int e = (warp_index() - Tile::kCopyWarp) * 32 + lane; e < kVectors; e += kCopies) {
+      const int position = e / Tile::kChunks1, chunk = e % Tile::kChunks1;
+      const int row = position_row(position / fused::kSide1, position % fused::kSide1);
+      *reinterpret_cast<uint4*>(a1 + e * 8) = *reinterpret_cast<const uint4*>(
+          dynamic_smem + Tile::kA1At + half_row_address(row, chunk));
+      *reinterpret_cast<uint2*>(code1 + e * 8) = *reinterpret_cast<const uint2*>(
+          dynamic_smem + Tile::kCode1At + Tile::code_address(position, chunk));
+    }
+  });
+}
+
+// Grid: an image a block.
+template <bool kTraining>
+__global__ void __launch_bounds__(kWarpThreads* ConvForward::kWarps, 1)
+    fused_conv_forward_kernel(FusedMemory memory, const uint8_t* pixels) {
+  const int64_t image = blockIdx.x;
+  const int warp = warp_index();
+  load_pixels(pixels + image * fused::kPixels);
+  griddepcontrol_wait();
+  copy_filters(memory);
+  cp_async_wait<1>();
+  __syncthreads();
+
+  unsigned saturated = 0;
+  first_convolution<kTraining>(memory.weights + memory.at.conv1_b, saturated);
+  cp_async_wait<0>();
+  __syncthreads();
+  griddepcontrol_launch_dependents();
+
+  Half* a2 = memory.a2 + image * fused::kFlat;
+  uint8_t* code2 = memory.code2 + image * fused::kFlat;
+  const float* bias2 = memory.weights + memory.at.conv2_b;
+  if (warp >= ConvForward::kCopyWarp) {
+    if constexpr (kTraining)
+      copy_first(memory.a1 + image * (fused::kPositions * fused::kChannels1),
+                 memory.code1 + image * (fused::kPositions * fused::kChannels1));
+  } else if (warp < 4) {
+    second_convolution<kTraining, 16, false>(a2, code2, bias2, warp * 16, 0, saturated);
+  } else {
+    second_convolution<kTraining, 8, true>(a2, code2, bias2, (warp - 4) * 16, 16, saturated);
+  }
+  add_saturated(*memory.metrics, saturated);
+}
+
+template <bool kTraining>
+static void launch_conv_forward(const FusedMemory& memory, const uint8_t* pixels, int n,
+                                cudaStream_t stream) {
+  CHECK(n >= 1 && pixels != nullptr && memory.weights != nullptr && memory.metrics != nullptr);
+  CHECK(memory.conv1_w != nullptr && memory.conv2_w != nullptr && memory.a2 != nullptr);
+  CHECK(memory.at.conv1_b % 4 == 0);
+  launch_with_shared(fused_conv_forward_kernel<kTraining>, dim3(unsigned(n)),
+                     dim3(kWarpThreads, ConvForward::kWarps), ConvForward::kSharedBytes, stream,
+                     memory, pixels);
+}
+
+void fused_conv_forward(const FusedMemory& memory, const uint8_t* pixels, int n,
+                        cudaStream_t stream) {
+  launch_conv_forward<false>(memory, pixels, n, stream);
+}
+
+void fused_conv_forward_training(const FusedMemory& memory, const uint8_t* pixels, int batch,
+                                 cudaStream_t stream) {
+  CHECK(batch <= kFusedBatch && memory.a1 != nullptr);
+  CHECK(memory.code1 != nullptr && memory.code2 != nullptr);
+  launch_conv_forward<true>(memory, pixels, batch, stream);
+}
+
+}  // namespace mnist::MNIST_TARGET
