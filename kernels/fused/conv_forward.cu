@@ -25,7 +25,7 @@
 // Order of a sum: inputs by sixteens; in these, the elements of the patch (for the last window,
 // the taps) row by row.
 #include "kernels/common.cuh"
-#include "kernels/fused/conv_tiles.cuh"
+#include "kernels/fused/conv_forward.cuh"
 #include "kernels/fused/fused.h"
 #include "kernels/fused/half.cuh"
 #include "kernels/lanes/lanes.cuh"
@@ -34,40 +34,6 @@
 extern __shared__ __align__(16) unsigned char dynamic_smem[];
 
 namespace mnist::MNIST_TARGET {
-
-struct ConvForward {
-  static constexpr int kWarps = 12;
-  static constexpr int kTiles = fused::kPositions / 16;   // of the first convolution
-  static constexpr int kChunks1 = fused::kChannels1 / 8;  // of a position's channels
-  static constexpr int kTileStep = kWarps / kChunks1;     // between the tiles of a warp
-  static constexpr int kCopyWarp = 8;                     // the first of those that copy
-  static constexpr int kLastWindow = fused::kWindows - 1;
-
-  // Shared memory, in bytes.
-  static constexpr int kPixelPitch = 64;  // of a row of 28 halves: no bank conflicts
-  static constexpr int kCodePitch = fused::kChannels1;
-  static constexpr int kPixelsAt = 0;
-  static constexpr int kConv1At = kPixelsAt + fused::kSide * kPixelPitch;     // [16] half rows
-  static constexpr int kA1At = kConv1At + 16 * 64;                            // half rows
-  static constexpr int kCode1At = kA1At + kPositionRows * 64;                 // [144] code rows
-  static constexpr int kConv2At = kCode1At + fused::kPositions * kCodePitch;  // [288] full rows
-  static constexpr int kSharedBytes = kConv2At + fused::kTaps * fused::kChannels1 * 128;
-  static_assert(kSharedBytes <= 65536, "sm_75 has no more");
-
-  // Four pieces of 8 codes in a row, of which those of 8 rows in succession do not conflict.
-  static __device__ constexpr int code_address(int row, int piece) {
-    return row * kCodePitch + (piece ^ (row >> 2 & 3)) * 8;
-  }
-  // The half row of the filter for element k of the patch of position (a,b); row 7 is zero.
-  static __device__ constexpr int filter_row(int k, int a, int b) {
-    const int r = k / 4 - a, s = k % 4 - b;
-    return r >= 0 && r < 3 && s >= 0 && s < 3 ? 4 * r + s : 7;
-  }
-  // Element (i,j) of window w's patch, as a half row of a1.
-  static __device__ constexpr int patch_row(int w) {
-    return position_row(w / fused::kSide2 * 2, w % fused::kSide2 * 2);
-  }
-};
 
 // Maximum, bias and ReLU of a window's four sums, and the code. The first of equals wins; a filter
 // or bias that is NaN gives NaN.
@@ -135,11 +101,9 @@ __device__ __forceinline__ void first_convolution(const float* bias, unsigned& s
     warp_for_each([&](int lane) INLINED {
       unrolled<4>([&](auto r) INLINED {
         const int window = first_window + lane / 4 + r % 2 * 8, pair = lane % 4 + r / 2 * 4;
-        const int row = window / fused::kSide1 * 2 + pair / 2;
-        const int column = window % fused::kSide1 * 2 + pair % 2 * 2;
-        patches.set(lane, r,
-                    *reinterpret_cast<const uint32_t*>(dynamic_smem + Tile::kPixelsAt +
-                                                       row * Tile::kPixelPitch + column * 2));
+        patches.set(
+            lane, r,
+            *reinterpret_cast<const uint32_t*>(dynamic_smem + Tile::pixel_address(window, pair)));
       });
     });
     Sums<8> sums[4];

@@ -60,6 +60,7 @@ class ThreadTile {
 #include "kernels/conv2d_pool_backward.cu"
 #include "kernels/conv2d_pool_forward.cu"
 #include "kernels/dense.cu"
+#include "kernels/fused/conv_forward.cuh"
 #include "kernels/gemm.cuh"
 #include "kernels/sum_rows.cuh"
 #include "tests/support/catch.h"
@@ -307,6 +308,69 @@ TEST_CASE("bank conflicts: conv2d_pool_backward_filter_few, none", "[bank_confli
   for (int from = 0; from < kFewRows; ++from)
     CHECK(conflict_degree((kTaps + 1) * kWarpSize, 1,
                           [&](int e) { return sums(from, e / kWarpSize, e % kWarpSize); }) == 1);
+}
+
+// ---- the fused step: addresses in bytes; ldmatrix reads a matrix, eight rows of 16 bytes, at once -
+TEST_CASE("bank conflicts: fused_conv_forward, none", "[bank_conflicts]") {
+  using Tile = ConvForward;
+  const int threads = Tile::kWarps * kWarpSize;
+  CHECK(conflict_degree(8 * fused::kSide, 2, [](int e) { return e % 8 == 7 ? -1 : e * 2; }) == 1);
+  CHECK(conflict_degree(16 * Tile::kChunks1, 4, [](int e) {
+          return half_row_address(e / Tile::kChunks1, e % Tile::kChunks1) / 4;
+        }) == 1);
+  CHECK(conflict_degree(threads, 4, [](int e) { return full_row_address(e / 8, e % 8) / 4; }) == 1);
+
+  for (int chunk = 0; chunk < Tile::kChunks1; ++chunk) {
+    for (int q = 0; q < 4; ++q)
+      CHECK(conflict_degree(16, 4, [&](int lane) {
+              return half_row_address(Tile::filter_row(lane, q / 2, q % 2), chunk) / 4;
+            }) == 1);
+    for (int first = 0; first < fused::kPositions; first += 8) {
+      CHECK(conflict_degree(kWarpSize, 1, [&](int lane) {
+              const int w = first + lane / 4;
+              const int row = position_row(w / fused::kSide1, w % fused::kSide1);
+              return half_row_address(row, chunk) / 4 + lane % 4;
+            }) == 1);
+      CHECK(conflict_degree(kWarpSize, 1, [&](int lane) {
+              return (Tile::code_address(first + lane / 4, chunk) + lane % 4 * 2) / 4;
+            }) == 1);
+    }
+  }
+  for (int first = 0; first < fused::kPositions; first += 8)
+    for (int below = 0; below < 2; ++below)
+      CHECK(conflict_degree(kWarpSize, 1, [&](int lane) {
+              return Tile::pixel_address(first + lane / 4, lane % 4 + below * 4) / 4;
+            }) == 1);
+
+  for (int row = 0; row < fused::kTaps * fused::kChannels1; row += 16)
+    for (int chunk = 0; chunk < 8; chunk += 2)
+      CHECK(conflict_degree(kWarpSize, 4, [&](int lane) {
+              return full_row_address(row + lane % 8 + lane / 16 * 8, chunk + lane / 8 % 2) / 4;
+            }) == 1);
+  for (int chunk = 0; chunk < Tile::kChunks1; chunk += 2) {
+    for (int first : {0, 8, 16})
+      for (int element = 0; element < 16; ++element)
+        CHECK(conflict_degree(16, 4, [&](int lane) {
+                const int row =
+                    Tile::patch_row(first + lane % 8) + position_row(element / 4, element % 4);
+                return half_row_address(row, chunk + lane / 8) / 4;
+              }) == 1);
+    for (int tap = 0; tap < 9; ++tap)
+      CHECK(conflict_degree(16, 4, [&](int lane) {
+              const int row = position_row(8 + tap / 3 + lane / 2 % 2, 8 + tap % 3 + lane % 2);
+              return half_row_address(row, chunk + lane / 8) / 4;
+            }) == 1);
+  }
+
+  constexpr int kVectors = fused::kPositions * Tile::kChunks1;
+  CHECK(conflict_degree(kVectors, 4, [](int e) {
+          const int position = e / Tile::kChunks1;
+          const int row = position_row(position / fused::kSide1, position % fused::kSide1);
+          return half_row_address(row, e % Tile::kChunks1) / 4;
+        }) == 1);
+  CHECK(conflict_degree(kVectors, 2, [](int e) {
+          return Tile::code_address(e / Tile::kChunks1, e % Tile::kChunks1) / 4;
+        }) == 1);
 }
 
 }  // namespace mnist::bank_conflicts

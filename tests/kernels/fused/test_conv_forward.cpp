@@ -257,6 +257,7 @@ TEST_CASE("fused_conv_forward saturates and counts", "[fused][conv_forward]") {
   Filters filters = random_filters(random);
   for (size_t i = 0; i < filters.w1.size(); ++i)
     if (i % kChannels1 % 3 == 0) filters.w1[i] *= 32768;
+  for (size_t c = 0; c < kChannels1; c += 3) filters.b1[c] = 30000;
   for (size_t i = 0; i < filters.w2.size(); ++i)
     if (i % kChannels2 % 5 == 0) filters.w2[i] *= 32768;
   const auto pixels = random_images(random, 3);
