@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "kernels/lanes/warp_float.cuh"
 #include "kernels/ptx.cuh"
 
 namespace mnist::MNIST_TARGET {
@@ -40,6 +41,7 @@ __device__ __forceinline__ void block_for_each(int count, const F& f) {
 class FragA {
  public:
   __device__ __forceinline__ void set(int, int r, uint32_t pair) { r_[r] = pair; }
+  __device__ __forceinline__ uint32_t pair(int, int r) const { return r_[r]; }
 
   uint32_t r_[4];
 };
@@ -99,6 +101,41 @@ __device__ __forceinline__ void load_b_col_major(FragB<kColumns>& b, const Row& 
     ldmatrix_x2(b.r_, row(int(threadIdx.x % 16)));
 }
 
+// Operands from global memory, or to anywhere, 32 columns of A (or rows of B) at a time: a lane
+// brings 16 bytes of two rows (or columns), with no detour by shared memory. That puts them in
+// another order: place p, which is column p%16 of fragment p/16, has column spread(p). Both
+// operands of a product must have it.
+__device__ constexpr int spread(int place) {
+  return place % 8 / 2 * 8 + place / 16 * 4 + place / 8 % 2 * 2 + place % 2;
+}
+// row(m) is the address of A[m][0..31].
+template <typename Row>
+__device__ __forceinline__ void load_a_spread(FragA (&a)[2], const Row& row) {
+  const int g = int(threadIdx.x / 4), t = int(threadIdx.x % 4);
+  const uint4 upper = reinterpret_cast<const uint4*>(row(g))[t];
+  const uint4 lower = reinterpret_cast<const uint4*>(row(g + 8))[t];
+  a[0] = {{upper.x, lower.x, upper.y, lower.y}};
+  a[1] = {{upper.z, lower.z, upper.w, lower.w}};
+}
+// column(n) is the address of B[0..31][n].
+template <typename Column>
+__device__ __forceinline__ void load_b_spread(FragB<16> (&b)[2], const Column& column) {
+  const int g = int(threadIdx.x / 4), t = int(threadIdx.x % 4);
+  const uint4 left = reinterpret_cast<const uint4*>(column(g))[t];
+  const uint4 right = reinterpret_cast<const uint4*>(column(g + 8))[t];
+  b[0] = {{left.x, left.y, right.x, right.y}};
+  b[1] = {{left.z, left.w, right.z, right.w}};
+}
+// piece(m, i) is the address of A[m][8i .. 8i+7].
+template <typename Piece>
+__device__ __forceinline__ void store_spread(const Piece& piece, const FragA (&a)[2]) {
+  const int g = int(threadIdx.x / 4), t = int(threadIdx.x % 4);
+  *reinterpret_cast<uint4*>(piece(g, t)) =
+      make_uint4(a[0].r_[0], a[0].r_[2], a[1].r_[0], a[1].r_[2]);
+  *reinterpret_cast<uint4*>(piece(g + 8, t)) =
+      make_uint4(a[0].r_[1], a[0].r_[3], a[1].r_[1], a[1].r_[3]);
+}
+
 // sums += a b.
 template <int kColumns>
 __device__ __forceinline__ void mma(Sums<kColumns>& sums, const FragA& a,
@@ -108,6 +145,30 @@ __device__ __forceinline__ void mma(Sums<kColumns>& sums, const FragA& a,
     const uint32_t tile[2] = {b.r_[2 * j], b.r_[2 * j + 1]};
     mma_m16n8k16(sums.d_[j], a.r_, tile);
   }
+}
+
+// sums += more.
+template <int kColumns>
+__device__ __forceinline__ void add(Sums<kColumns>& sums, const Sums<kColumns>& more) {
+#pragma unroll
+  for (int i = 0; i < Sums<kColumns>::kCount; ++i) sums.at(0, i) += more.at(0, i);
+}
+
+// The four lanes of a quad hold what a warp's sums have of a row. Makes each element what
+// combine(x, y), which must be commutative, makes of its quad's.
+template <typename T, typename Combine>
+__device__ __forceinline__ void quad_reduce(WarpArray<T>& v, const Combine& combine) {
+  T& mine = v.own(0);
+  mine = combine(mine, __shfl_xor_sync(0xffffffffu, mine, 1));
+  mine = combine(mine, __shfl_xor_sync(0xffffffffu, mine, 2));
+}
+// The sum of all elements, for all lanes: halves are added to each other until one is left.
+template <typename T>
+__device__ __forceinline__ T warp_sum(const WarpArray<T>& v) {
+  T sum = v.own(0);
+  for (int distance = 16; distance > 0; distance /= 2)
+    sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+  return sum;
 }
 
 }  // namespace mnist::MNIST_TARGET

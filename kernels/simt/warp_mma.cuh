@@ -125,6 +125,10 @@ class FragA {
     to[0] = half_to_float(Half(pair));
     to[1] = half_to_float(Half(pair >> 16));
   }
+  __forceinline__ uint32_t pair(int lane, int r) const {
+    const float* from = &v[lane / 4 + r % 2 * 8][lane % 4 * 2 + r / 2 * 8];
+    return pack_half2(from[0], from[1]);
+  }
 
   alignas(64) float v[16][16];
 };
@@ -170,6 +174,55 @@ __forceinline__ void load_b_col_major(FragB<kColumns>& b, const Row& row) {
   warp_detail::load_fragment<true>(b.v, row);
 }
 
+constexpr int spread(int place) {
+  return place % 8 / 2 * 8 + place / 16 * 4 + place / 8 % 2 * 2 + place % 2;
+}
+
+namespace warp_detail {
+
+// 32 halves as pairs, and the pairs in the order of spread(): four rows of four become columns.
+typedef uint32_t Pairs __attribute__((vector_size(64)));
+__forceinline__ Pairs spread_pairs(const void* halves) {
+  Pairs pairs;
+  std::memcpy(&pairs, halves, sizeof pairs);
+  return __builtin_shuffle(pairs, Pairs{0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15});
+}
+
+}  // namespace warp_detail
+
+template <typename Row>
+__forceinline__ void load_a_spread(FragA (&a)[2], const Row& row) {
+  for (int m = 0; m < 16; ++m) {
+    const warp_detail::Pairs pairs = warp_detail::spread_pairs(row(m));
+    alignas(64) Half halves[32];
+    std::memcpy(halves, &pairs, sizeof halves);
+    for (int i = 0; i < 4; ++i)
+      warp_detail::widen(&a[i / 2].v[m][i % 2 * 8],
+                         reinterpret_cast<const warp_detail::Halves8*>(halves)[i]);
+  }
+}
+template <typename Column>
+__forceinline__ void load_b_spread(FragB<16> (&b)[2], const Column& column) {
+  FragA rows[2];
+  load_a_spread(rows, column);
+  for (int k = 0; k < 16; ++k)
+    for (int n = 0; n < 16; ++n) {
+      b[0].v[k][n] = rows[0].v[n][k];
+      b[1].v[k][n] = rows[1].v[n][k];
+    }
+}
+template <typename Piece>
+__forceinline__ void store_spread(const Piece& piece, const FragA (&a)[2]) {
+  for (int m = 0; m < 16; ++m) {
+    alignas(64) uint32_t pairs[16];
+    for (int i = 0; i < 16; ++i)
+      pairs[i] = pack_half2(a[i / 8].v[m][i % 8 * 2], a[i / 8].v[m][i % 8 * 2 + 1]);
+    const warp_detail::Pairs natural = warp_detail::spread_pairs(pairs);  // its own inverse
+    for (int i = 0; i < 4; ++i)
+      std::memcpy(piece(m, i), reinterpret_cast<const uint32_t*>(&natural) + 4 * i, 16);
+  }
+}
+
 // A few rows at a time, whose sums stay in registers; k ascending. Inlined into the unrolled loops
 // of a kernel, g++ 12 would load an operand for several products ahead, and spill. `static`: each
 // source file has the one that its flags make.
@@ -194,6 +247,27 @@ static __attribute__((noinline)) void mma(Sums<kColumns>& sums, const FragA& a,
       *reinterpret_cast<Floats*>(&sums.v[kFirst + i][j * kFloats]) = acc[i][j];
     });
   });
+}
+
+template <int kColumns>
+__forceinline__ void add(Sums<kColumns>& sums, const Sums<kColumns>& more) {
+  for (int m = 0; m < 16; ++m)
+    for (int n = 0; n < kColumns; ++n) sums.v[m][n] += more.v[m][n];
+}
+
+template <typename T, typename Combine>
+__forceinline__ void quad_reduce(WarpArray<T>& v, const Combine& combine) {
+  for (int lane = 0; lane < 32; lane += 4) {
+    const T all =
+        combine(combine(v.own(lane), v.own(lane + 1)), combine(v.own(lane + 2), v.own(lane + 3)));
+    for (int i = 0; i < 4; ++i) v.own(lane + i) = all;
+  }
+}
+template <typename T>
+__forceinline__ T warp_sum(WarpArray<T> v) {
+  for (int distance = 16; distance > 0; distance /= 2)
+    for (int lane = 0; lane < distance; ++lane) v.own(lane) += v.own(lane + distance);
+  return v.own(0);
 }
 
 }  // namespace mnist::MNIST_TARGET
