@@ -47,6 +47,10 @@ std::string select_device(Target target, int index) {
   return api == nullptr ? kNoCuda : api->select_device(index);
 }
 
+std::string math_unusable_reason(Target target, const Model& model, const EngineConfig& config) {
+  return usable_target(target).math_unusable_reason(model, config);
+}
+
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config) {
   const TargetApi& api = usable_target(target);
   if (config.backend == BackendKind::kCudnn) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/data/image_set.h"
+#include "host/model/math.h"
 #include "host/model/metrics.h"
 #include "host/model/model.h"
 
@@ -39,6 +40,7 @@ struct OptimizerState {
 
 struct EngineConfig {
   BackendKind backend = BackendKind::kNative;
+  Math math = Math::kFp32;
   int batch_size = 128;
   float learning_rate = 0.001f;
   uint64_t seed = 0;       // initial weights, dropout
@@ -107,8 +109,12 @@ std::vector<DeviceInfo> devices(Target target);  // in order of their index; emp
 // done.
 std::string select_device(Target target, int index);
 
-// Throws Error(kUnavailable) if the target or the backend cannot be used, std::invalid_argument if
-// a layer is larger than its kernels can index.
+// Why a target does not compute the model with config.math, backend and batch size, in one line
+// with the cure; empty if it does. Error(kUnavailable) as below.
+std::string math_unusable_reason(Target target, const Model& model, const EngineConfig& config);
+
+// Throws Error(kUnavailable) if the target or the backend cannot be used, Error(kUsage) if there is
+// a math_unusable_reason(), std::invalid_argument if a layer is larger than its kernels can index.
 std::unique_ptr<Engine> make_engine(Target target, const Model& model, const EngineConfig& config);
 
 // The same for the libraries of the cudnn backend, and their versions ("cuDNN 9.19.0, cuBLAS

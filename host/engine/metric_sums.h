@@ -11,7 +11,8 @@ inline Metrics to_metrics(const MetricSums& sums) {
           .correct = sums.correct,
           .samples = sums.samples,
           .batches = sums.batches,
-          .first_nonfinite = sums.first_nonfinite};
+          .first_nonfinite = sums.first_nonfinite,
+          .saturated = int64_t(sums.saturated)};
 }
 
 inline MetricSums to_sums(const Metrics& metrics) {
@@ -21,7 +22,8 @@ inline MetricSums to_sums(const Metrics& metrics) {
           .first_nonfinite = metrics.first_nonfinite,
           .batches = metrics.batches,
           .ticket = 0,
-          .reports = nullptr};
+          .reports = nullptr,
+          .saturated = static_cast<unsigned long long>(metrics.saturated)};
 }
 
 }  // namespace mnist

@@ -13,6 +13,7 @@ const TargetApi kTargetApi{
     .device_info = device_info,
     .devices = devices,
     .select_device = select_device,
+    .math_unusable_reason = math_unusable_reason,
     .make_engine = make_engine,
     .make_kernel_bench = make_kernel_bench,
     .make_comparison_bench = make_comparison_bench,

@@ -17,6 +17,7 @@ struct TargetApi {
   DeviceInfo (*device_info)();
   std::vector<DeviceInfo> (*devices)();
   std::string (*select_device)(int index);  // empty: done
+  std::string (*math_unusable_reason)(const Model& model, const EngineConfig& config);
   std::unique_ptr<Engine> (*make_engine)(const Model& model, const EngineConfig& config);
   std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads);
   std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads);

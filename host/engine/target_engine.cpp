@@ -2,6 +2,7 @@
 
 #include <cuda_profiler_api.h>
 #include <cuda_runtime.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
@@ -11,7 +12,9 @@
 #include "host/engine/device/device_buffer.h"
 #include "host/engine/device/stream.h"
 #include "host/engine/evaluator.h"
+#include "host/engine/fused_step.h"
 #include "host/engine/metric_sums.h"
+#include "host/engine/op_step.h"
 #include "host/engine/saved_states.h"
 #include "host/engine/training_set.h"
 #include "host/engine/training_state.h"
@@ -81,25 +84,31 @@ class TargetEngine final : public Engine {
                       const Progress& progress) override;
   size_t step_nodes() const override { return step_ ? step_->nodes() : 0; }
 
-  Metrics evaluate() override { return evaluator().evaluate(state_.weights.data(), compute_); }
+  Metrics evaluate() override { return evaluator().evaluate(compute_); }
   std::vector<float> predict(const uint8_t* images, int64_t count) override {
-    return evaluator().predict(state_.weights.data(), images, count, compute_);
+    return evaluator().predict(images, count, compute_);
   }
 
  private:
   // The sums after a round, one of the last kReports: progress lags instead of stopping the device.
   Metrics report(int64_t round);
 
+  std::unique_ptr<Step> make_step() {
+    if (config_.math == Math::kFp16)
+      return std::make_unique<FusedStep>(model_, config_.batch_size, state_, compute_);
+    return std::make_unique<OpStep>(*backend_, model_, config_, state_);
+  }
   // Made when first used: predicting needs no training buffers, and the reverse.
   TrainingStep& step() {
     if (!step_) {
-      step_ = std::make_unique<TrainingStep>(*backend_, model_, config_, state_);
+      step_ = std::make_unique<TrainingStep>(make_step(), config_.eager);
       step_->set_rows(set_->rows());
     }
     return *step_;
   }
   Evaluator& evaluator() {
-    if (!evaluator_) evaluator_ = std::make_unique<Evaluator>(*backend_, model_, config_.eager);
+    if (!evaluator_)
+      evaluator_ = std::make_unique<Evaluator>(*backend_, model_, config_, state_, compute_);
     return *evaluator_;
   }
 
@@ -166,7 +175,22 @@ Metrics TargetEngine::report(int64_t round) {
 
 }  // namespace
 
+std::string math_unusable_reason(const Model& model, const EngineConfig& config) {
+  if (config.math == Math::kFp32) return "";
+  if (config.backend != BackendKind::kNative)
+    return "FP16 is for the native backend; use that, or FP32";
+  if (!is_fused_network(model))
+    return fmt::format("FP16 is for {} on {}x{}x1 images, not for {}; use FP32", kFusedArch,
+                       kMnistSide, kMnistSide, arch_string(model));
+  if (config.batch_size > kFusedBatch)
+    return fmt::format("FP16 is for batches of at most {}, not {}; use those, or FP32", kFusedBatch,
+                       config.batch_size);
+  return "";
+}
+
 std::unique_ptr<Engine> make_engine(const Model& model, const EngineConfig& config) {
+  const std::string reason = math_unusable_reason(model, config);
+  if (!reason.empty()) throw Error(ExitCode::kUsage, reason);
   use_threads(config.threads);
   return std::make_unique<TargetEngine>(model, config);
 }

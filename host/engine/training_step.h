@@ -1,17 +1,16 @@
-// One training step: forward, loss, backward, Adam; and beside them, the next batch is gathered.
+// Runs training steps: one by one, or recorded as CUDA graphs of one step or eight.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
-#include "host/engine/backends/backend.h"
-#include "host/engine/device/device_buffer.h"
 #include "host/engine/device/stream.h"
-#include "host/engine/network.h"
+#include "host/engine/step.h"
 #include "host/engine/training_set.h"
-#include "host/engine/training_state.h"
+#include "kernels/shapes.h"
 
 namespace mnist::MNIST_TARGET {
 
@@ -20,15 +19,13 @@ inline constexpr int kRoundBatches = kReportBatches;
 
 class TrainingStep {
  public:
-  // Everything referred to outlives the step.
-  TrainingStep(Backend& backend, const Model& model, const EngineConfig& config,
-               TrainingState& state);
+  // `eager`: launches each kernel, no graph.
+  TrainingStep(std::unique_ptr<Step> step, bool eager);
 
   // From where the next steps take their batches.
   void set_rows(const TrainingRows& rows);
 
-  // Gathers batch number `batch` of an epoch, the next to be trained on by the state. Each step
-  // gathers the one after its own.
+  // As Step::begin_epoch().
   void begin_epoch(int64_t batch, cudaStream_t compute);
   // Trains on batches [begin,end) of the epoch, all of one round; a whole round is one launch.
   // `number` is that of the first among the steps of the run, for profilers.
@@ -38,25 +35,11 @@ class TrainingStep {
   size_t nodes() const { return single_[0] ? single_[0].nodes() : single_[1].nodes(); }
 
  private:
-  // Where batch b of an epoch is: in slot b % 2.
-  struct Slot {
-    DeviceBuffer<float> images;  // [batch,pixels]
-    DeviceBuffer<uint8_t> labels;
-  };
-
-  void gather(const Slot& slot, int ahead, cudaStream_t stream);
-  void enqueue(int64_t batch, cudaStream_t compute);
   void launch(Graph& graph, int64_t begin, int64_t end, cudaStream_t compute);
 
-  const Model& model_;
-  const EngineConfig& config_;
-  TrainingState& state_;
-  Network network_;
-  Slot slots_[2];
-  const DeviceBuffer<float> loss_workspace_;
+  const std::unique_ptr<Step> step_;
+  const bool eager_;
   TrainingRows rows_{};
-  Stream data_{Priority::kLow};
-  Event started_, gathered_;
   bool has_run_ = false;
   Graph single_[2];  // of one step, by the slot of its batch
   Graph round_;

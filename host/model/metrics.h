@@ -12,6 +12,7 @@ struct Metrics {
   int64_t samples = 0;
   int64_t batches = 0;
   int64_t first_nonfinite = 0;  // batch (from 1) whose loss was the first not finite; 0: none
+  int64_t saturated = 0;        // numbers that were beyond FP16's range and became its largest
 
   // 0 if no samples.
   double loss() const { return samples == 0 ? 0 : loss_sum / double(samples); }
