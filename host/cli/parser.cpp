@@ -130,6 +130,11 @@ void add_backend_option(Parser& parser, DeviceOptions& options) {
              "Kernels: this program's, or NVIDIA's libraries (GPU)");
 }
 
+void add_math_option(Parser& parser, DeviceOptions& options) {
+  parser.add("--math", options.math, one_of(kMath),
+             "Arithmetic; fp16: on tensor cores, for the default network");
+}
+
 void add_threads_option(Parser& parser, int& threads) {
   parser.add("--threads", threads, whole_number(0, 1024),
              "Threads of the processor; 0: one per core");

@@ -68,6 +68,8 @@ Syntax<StepRange> step_range();  // "A:B", A < B
 inline constexpr Word<bool> kOnOff[] = {{"on", true}, {"off", false}};
 inline constexpr Word<BackendKind> kBackends[] = {{"native", BackendKind::kNative},
                                                   {"cudnn", BackendKind::kCudnn}};
+inline constexpr Word<Math> kMath[] = {{name_of(Math::kFp32), Math::kFp32},
+                                       {name_of(Math::kFp16), Math::kFp16}};
 
 // The parser of one command. `examples` are command lines, shown before the options.
 class Parser : public CLI::App {
@@ -113,10 +115,12 @@ struct DeviceChoice {
 struct DeviceOptions {
   DeviceChoice device;
   BackendKind backend = BackendKind::kNative;
+  Math math = Math::kFp32;
 };
 void add_data_options(Parser& parser, DataOptions& options);
 void add_device_options(Parser& parser, DeviceOptions& options);
 void add_backend_option(Parser& parser, DeviceOptions& options);
+void add_math_option(Parser& parser, DeviceOptions& options);
 void add_threads_option(Parser& parser, int& threads);
 void add_json_flag(Parser& parser, bool& json, const std::string& what);
 

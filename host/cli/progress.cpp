@@ -41,9 +41,16 @@ std::string metric(const char* name, double value) {
                                 : fmt::format(" - {}: {:.4e}", name, value);
 }
 
-std::string all_metrics(const EpochResult& result) {
+// Of a run in FP16 that has some.
+std::string saturated(int64_t numbers) {
+  return numbers == 0 ? "" : fmt::format(" - saturated: {}", numbers);
+}
+
+std::string all_metrics(const EpochReport& report) {
+  const EpochResult& result = report.result;
   return metric("accuracy", result.accuracy) + metric("loss", result.loss) +
-         metric("val_accuracy", result.val_accuracy) + metric("val_loss", result.val_loss);
+         metric("val_accuracy", result.val_accuracy) + metric("val_loss", result.val_loss) +
+         saturated(report.saturated);
 }
 
 }  // namespace
@@ -90,18 +97,20 @@ void TrainingBar::batches_done(const Metrics& so_far) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
   const double step = elapsed.count() / double(so_far.batches - first_batch_);
   draw(so_far.batches, step * double(batches_ - so_far.batches), step,
-       metric("accuracy", so_far.accuracy()) + metric("loss", so_far.loss()), false);
+       metric("accuracy", so_far.accuracy()) + metric("loss", so_far.loss()) +
+           saturated(so_far.saturated),
+       false);
 }
 
 void TrainingBar::epoch_end(const EpochReport& report) {
   const auto steps = double(std::max<int64_t>(batches_ - first_batch_, 1));
   const double step = report.train_seconds / steps;
   if (line_.live()) {
-    draw(batches_, report.seconds, step, all_metrics(report.result), true);
+    draw(batches_, report.seconds, step, all_metrics(report), true);
     line_.end();
   } else {
     message(fmt::format("Epoch {}/{} - {} - {}{}", epoch_, epochs_, duration(report.seconds),
-                        step_time(step), all_metrics(report.result)));
+                        step_time(step), all_metrics(report)));
   }
 }
 

@@ -21,11 +21,12 @@ void write(const std::filesystem::path& path, const std::string& text) {
 std::vector<Fact> recipe_facts(const RunState& state) {
   std::string reached = counted(state.epoch, "epoch");
   if (state.batch > 0) reached += " and " + counted(state.batch, "step");
+  const char* math = state.math == Math::kFp16 ? ", in FP16" : "";
   return {{"Trained", fmt::format("{}, {}", reached, counted(state.iteration, "update"))},
           {"On", fmt::format("{} images of {}{}", grouped(state.train_samples), state.dataset,
                              state.shuffle ? ", in a new order every epoch" : ", unshuffled")},
           {"Batch size", grouped(state.batch_size)},
-          {"Optimizer", fmt::format("Adam, learning rate {}", state.learning_rate)},
+          {"Optimizer", fmt::format("Adam, learning rate {}{}", state.learning_rate, math)},
           {"Seed", fmt::format("{}", state.seed)}};
 }
 

@@ -89,9 +89,17 @@ ModelFile load_digit_model(const std::filesystem::path& path) {
   return file;
 }
 
+void check_math(Target target, const Model& model, const EngineConfig& config) {
+  const std::string reason = math_unusable_reason(target, model, config);
+  if (!reason.empty())
+    throw Error(ExitCode::kUsage, fmt::format("--math {}: {}", name_of(config.math), reason));
+}
+
 std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,
-                                         BackendKind backend) {
-  std::unique_ptr<Engine> engine = make_engine(target, file.model, {.backend = backend});
+                                         const DeviceOptions& options) {
+  const EngineConfig config{.backend = options.backend, .math = options.math};
+  check_math(target, file.model, config);
+  std::unique_ptr<Engine> engine = make_engine(target, file.model, config);
   const std::vector<float> zeros(file.model.arena_size);
   engine->load({.weights = file.weights, .m = zeros, .v = zeros, .iteration = 0});
   return engine;

@@ -36,7 +36,12 @@ void check_fits_digits(const Model& model, const std::string& origin, ExitCode c
 // load_model() of a file that must hold such a model.
 ModelFile load_digit_model(const std::filesystem::path& path);
 
-// An engine with the weights of the file, for evaluate() and predict().
-std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target, BackendKind backend);
+// Throws Error(kUsage) if --math is not for the model, batch size and backend.
+void check_math(Target target, const Model& model, const EngineConfig& config);
+
+// An engine with the weights of the file, for evaluate() and predict(). Throws Error(kUsage) as
+// check_math() does.
+std::unique_ptr<Engine> inference_engine(const ModelFile& file, Target target,
+                                         const DeviceOptions& options);
 
 }  // namespace mnist::cli

@@ -16,6 +16,7 @@ class Digester {
     (*this)(uint64_t(text.size()));
     sha_.update(std::as_bytes(std::span(text)));
   }
+  void operator()(Math math) { (*this)(std::string(name_of(math))); }
   template <typename T>
   requires std::is_arithmetic_v<T>
   void operator()(const T& number) { sha_.update(std::as_bytes(std::span(&number, 1))); }
@@ -51,6 +52,7 @@ std::string digest(const Texts& texts, const Model& model, std::span<const float
       add(value);
     };
     for_each_attribute(*state, add_scalar);
+    if (state->math == Math::kFp16) for_each_fp16_attribute(*state, add_scalar);
     for_each_scalar_dataset(*state, add_scalar);
     add_arena("m/", state->m);
     add_arena("v/", state->v);

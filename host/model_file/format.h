@@ -27,6 +27,7 @@ inline std::string path_of(const Model& model, const Parameter& parameter) {
 // Root attributes that mark a file of ours. Both are there, or neither.
 inline constexpr char kFormat[] = "cuda_mnist_format";
 inline constexpr char kFormatVersion[] = "1";
+inline constexpr char kFp16FormatVersion[] = "2";  // of a run in FP16, which 1 does not know
 inline constexpr char kDigest[] = "cuda_mnist_sha256";
 
 inline constexpr char kState[] = "cuda_mnist_state";  // group: RunState
@@ -53,6 +54,14 @@ void for_each_attribute(State& state, const F& f) {
   f("train_samples", state.train_samples);
   f("dataset", state.dataset);
   f("log_bytes", state.log_bytes);
+}
+
+// Those that only a run in FP16 has: the file of another is that of earlier versions, to the byte.
+inline constexpr char kMath[] = "math";
+template <typename State, typename F>
+void for_each_fp16_attribute(State& state, const F& f) {
+  f(kMath, state.math);
+  f("saturated", state.sums.saturated);
 }
 
 // Those that are datasets, since people read them from Python.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "host/model/math.h"
 #include "host/model/metrics.h"
 #include "host/model/model.h"
 
@@ -23,6 +24,7 @@ struct RunState {
   int64_t batch = 0;  // batches done of the epoch after them (a run stopped in mid-epoch)
   Metrics sums;       // metrics of those batches
   int batch_size = 128;
+  Math math = Math::kFp32;
   bool shuffle = true;
   int64_t train_samples = 0;  // --limit or the whole set
   std::string dataset;        // name

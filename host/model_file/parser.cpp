@@ -291,6 +291,11 @@ void read_value(hid_t group, const char* name, int& value) {
 void read_value(hid_t group, const char* name, bool& value) {
   value = read_bounded(group, name, 1) != 0;
 }
+void read_value(hid_t group, const char* name, Math& value) {
+  const std::string text = read_text(group, name);
+  if (text != name_of(Math::kFp16)) fail(std::string("attribute ") + name + " is unknown: " + text);
+  value = Math::kFp16;
+}
 
 void read_scalar(hid_t group, const char* name, int64_t& value) {
   read_dataset(group, name, name, {}, H5T_INTEGER, H5T_NATIVE_INT64, &value);
@@ -303,7 +308,9 @@ RunState read_state(hid_t file, const Model& model, std::string& arch) {
   const Id group = open_path(file, kState, H5I_GROUP);
   RunState state;
   arch = read_text(group, kArch);
-  for_each_attribute(state, [&](const char* name, auto& value) { read_value(group, name, value); });
+  const auto read = [&](const char* name, auto& value) { read_value(group, name, value); };
+  for_each_attribute(state, read);
+  if (has_attribute(group, kMath)) for_each_fp16_attribute(state, read);
   for_each_scalar_dataset(state,
                           [&](const char* name, auto& value) { read_scalar(group, name, value); });
   state.m.assign(model.arena_size, 0.0f);

@@ -26,6 +26,7 @@ void transfer(const Pipe& pipe, AnyContents& contents) {
   if constexpr (!std::is_const_v<AnyContents>) contents.state.emplace();
   const auto pipe_scalar = [&](const char*, auto& value) { pipe(value); };
   for_each_attribute(*contents.state, pipe_scalar);
+  for_each_fp16_attribute(*contents.state, pipe_scalar);
   for_each_scalar_dataset(*contents.state, pipe_scalar);
   pipe(contents.state->m);
   pipe(contents.state->v);

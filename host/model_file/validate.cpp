@@ -28,14 +28,16 @@ void check_state(const Model& model, const Contents& contents) {
   const bool sensible =
       s.iteration >= 0 && s.epoch >= 0 && s.batch >= 0 && s.batch_size >= 1 &&
       s.train_samples >= 0 && s.sums.samples >= 0 && s.sums.batches >= 0 && s.sums.correct >= 0 &&
-      s.sums.first_nonfinite >= 0 && std::isfinite(s.learning_rate) && s.learning_rate > 0 &&
+      s.sums.first_nonfinite >= 0 && s.sums.saturated >= 0 && std::isfinite(s.learning_rate) &&
+      s.learning_rate > 0 && (s.math == Math::kFp32 || s.math == Math::kFp16) &&
       s.batch <= s.train_samples / s.batch_size + 1 && contents.arch == arch_string(model);
   if (!sensible) fail("the state of the training run makes no sense");
 }
 
 // Both marks of a file of ours are there, and the contents are those that were saved.
 void check_digest(const Model& model, const Contents& contents) {
-  if (!contents.format.empty() && contents.format != kFormatVersion)
+  if (!contents.format.empty() && contents.format != kFormatVersion &&
+      contents.format != kFp16FormatVersion)
     fail(fmt::format("it is of format {}, which this cuda-mnist does not know; use a newer one",
                      printable(contents.format, 20)));
   const RunState* state = contents.state ? &*contents.state : nullptr;

@@ -83,6 +83,9 @@ void write_value(hid_t object, const char* name, int value) {
 void write_value(hid_t object, const char* name, bool value) {
   write_value(object, name, int64_t(value));
 }
+void write_value(hid_t object, const char* name, Math value) {
+  write_text(object, name, name_of(value));
+}
 
 // Creates the groups on the way to its path; dates are left out, so that equal contents give equal
 // bytes.
@@ -141,8 +144,9 @@ void write_weights(hid_t file, const Model& model, const std::vector<float>& wei
 void write_state(hid_t file, const Model& model, const RunState& state) {
   const Id group = create_group(file, kState);
   write_text(group, kArch, arch_string(model));
-  for_each_attribute(state,
-                     [&](const char* name, const auto& value) { write_value(group, name, value); });
+  const auto write = [&](const char* name, const auto& value) { write_value(group, name, value); };
+  for_each_attribute(state, write);
+  if (state.math == Math::kFp16) for_each_fp16_attribute(state, write);
   for_each_scalar_dataset(
       state, [&](const char* name, const auto& value) { write_scalar(group, name, value); });
   for (const Parameter& p : model.parameters) {
@@ -173,7 +177,8 @@ std::vector<std::byte> build_image(const Model& model, const std::vector<float>&
   write_text(file, "keras_version", texts.keras_version);
   write_text(file, "model_config", texts.model_config);
   write_text(file, "training_config", texts.training_config);
-  write_text(file, kFormat, kFormatVersion);
+  const bool fp16 = state && state->math == Math::kFp16;
+  write_text(file, kFormat, fp16 ? kFp16FormatVersion : kFormatVersion);
   write_text(file, kDigest, digest(texts, model, weights, state));
   write_weights(file, model, weights);
   if (state) write_state(file, model, *state);

@@ -66,6 +66,7 @@ class Run {
     observer_.epoch_begin(state().epoch + 1, batches_, state().batch);
     const std::vector<int32_t>& order = orders_.get(state().epoch);
     const int64_t first_batch = state().batch;
+    const int64_t saturated_before = state().sums.saturated;
 
     Stopwatch watch;
     const Metrics train =
@@ -77,6 +78,7 @@ class Run {
     report.train_seconds = watch.seconds();
     outcome_.train_seconds += report.train_seconds;
     outcome_.steps += train.batches - first_batch;
+    outcome_.saturated += train.saturated - saturated_before;
     state().iteration += train.batches - first_batch;
     if (train.first_nonfinite != 0) fail_not_finite("the loss", train.first_nonfinite);
     if (!std::isfinite(train.loss())) fail_not_finite("the loss", train.batches);
@@ -92,10 +94,13 @@ class Run {
     report.seconds = watch.seconds();
     if (!std::isfinite(validation.loss())) fail_not_finite("the validation loss", batches_);
 
+    outcome_.saturated += validation.saturated;
+
     ++state().epoch;
     state().batch = 0;
     state().sums = {};
     report.batches = batches_;
+    report.saturated = train.saturated + validation.saturated;
     report.result = {.epoch = state().epoch,
                      .loss = as_float32(train.loss()),
                      .accuracy = as_float32(train.accuracy()),

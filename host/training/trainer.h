@@ -15,6 +15,7 @@ namespace mnist {
 struct EpochReport {
   EpochResult result;
   int64_t batches = 0;       // in the epoch
+  int64_t saturated = 0;     // Metrics::saturated, of training and validation
   double train_seconds = 0;  // from the first to the last step of the epoch done by this process
   double seconds = 0;        // the same with validation
 };
@@ -41,6 +42,7 @@ struct TrainingOutcome {
   RunState state;                   // where the run stands
   std::optional<EpochReport> last;  // the last epoch finished by this process
   int64_t steps = 0;                // updates by this process
+  int64_t saturated = 0;            // Metrics::saturated of those, and of validation
   double train_seconds = 0;
 };
 

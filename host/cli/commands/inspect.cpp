@@ -35,6 +35,7 @@ Json state_json(const RunState& state) {
           {"iteration", state.iteration},
           {"learning_rate", Json::parse(fmt::format("{}", state.learning_rate))},
           {"batch_size", state.batch_size},
+          {"math", name_of(state.math)},
           {"seed", state.seed},
           {"shuffle", state.shuffle},
           {"dataset", state.dataset},
@@ -47,9 +48,10 @@ std::string state_text(const RunState& state) {
   if (state.batch > 0) reached += " and " + counted(state.batch, "step");
   return fmt::format(
       "Training: {} ({} updates) on {} images of {}, batch size {}, learning rate {}, seed {}, "
-      "shuffle {}\n",
+      "shuffle {}{}\n",
       reached, grouped(state.iteration), grouped(state.train_samples), state.dataset,
-      state.batch_size, state.learning_rate, state.seed, state.shuffle ? "on" : "off");
+      state.batch_size, state.learning_rate, state.seed, state.shuffle ? "on" : "off",
+      state.math == Math::kFp16 ? ", in FP16" : "");
 }
 
 std::string checksum_text(const ModelFile& file) {

@@ -104,6 +104,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
       parser.add_flag("--show", options.show, "Print each digit as the network saw it");
   add_device_options(parser, device);
   add_backend_option(parser, device);
+  add_math_option(parser, device);
   add_json_flag(parser, options.json, "A JSON list with one object per picture");
   parser.get_option("--json")->excludes(show);
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
@@ -113,7 +114,7 @@ ExitCode run_predict(int argc, char** argv, Results& results) {
   const AnnotatedPlace annotated(options.annotate, list.several);
   if (!options.save_digits.empty()) make_directory(options.save_digits);
   PictureWriter writer(list);
-  Recognizer recognizer(inference_engine(file, choose_target(device), device.backend));
+  Recognizer recognizer(inference_engine(file, choose_target(device), device));
 
   Json answers = Json::array();
   const auto answer = [&](const ListedPicture& picture) {

@@ -33,12 +33,13 @@ ExitCode run_serve(int argc, char** argv, Results& results) {
       ->capture_default_str();
   add_device_options(parser, device);
   add_backend_option(parser, device);
+  add_math_option(parser, device);
   add_json_flag(parser, json, "The address as a JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
 
   const StopSignals signals;
   const ModelFile file = load_digit_model(model);
-  Recognizer recognizer(inference_engine(file, choose_target(device), device.backend));
+  Recognizer recognizer(inference_engine(file, choose_target(device), device));
   options.model = model;
   options.report = report;
   Server server(recognizer, options);

@@ -18,6 +18,7 @@ void add_test_options(Parser& parser, TestOptions& options) {
   add_data_options(parser, options.data);
   add_device_options(parser, options.device);
   add_backend_option(parser, options.device);
+  add_math_option(parser, options.device);
   parser
       .add("--limit", options.limit, whole_number<int64_t>(1, 1'000'000'000),
            "Only the first N test images")
@@ -33,8 +34,7 @@ TestedModel test_model(ModelFile file, const TestOptions& options, size_t mistak
   const ImageSet& set = tested.data.test;
   const int64_t count = options.limit > 0 ? std::min(options.limit, set.count) : set.count;
 
-  const std::unique_ptr<Engine> engine =
-      inference_engine(tested.file, target, options.device.backend);
+  const std::unique_ptr<Engine> engine = inference_engine(tested.file, target, options.device);
   engine->set_validation_set(set.first_samples(count));
   const Metrics metrics = engine->evaluate();
   tested.device = engine->device();

@@ -27,9 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-enum class Math { kFp32 };
-
-constexpr Word<Math> kMath[] = {{"fp32", Math::kFp32}};
 constexpr Word<bool> kResident[] = {{"stream", false}, {"resident", true}};
 
 struct TrainOptions {
@@ -39,7 +36,6 @@ struct TrainOptions {
   int batch_size = 128;
   float learning_rate = 0.001f;
   uint64_t seed = 1;
-  Math math = Math::kFp32;
   std::string out = "mnist.h5";
   std::string log = "training_log.csv";
   std::string report;
@@ -91,7 +87,7 @@ void add_options(Parser& parser, TrainOptions& options) {
   parser.option_defaults()->group("Where and how it runs");
   add_device_options(parser, options.device);
   add_backend_option(parser, options.device);
-  parser.add("--math", options.math, one_of(kMath), "Arithmetic");
+  add_math_option(parser, options.device);
   parser.add("--data", options.resident, one_of(kResident),
              "Stream the batches to the device, or keep all images there");
   add_threads_option(parser, options.threads);
@@ -139,6 +135,7 @@ Start resumed_start(const Parser& parser, TrainOptions& options) {
   require_same("--seed", options.seed, state.seed);
   require_same("--shuffle", std::string(word_of(kOnOff, options.shuffle)),
                word_of(kOnOff, state.shuffle));
+  require_same("--math", std::string(name_of(options.device.math)), name_of(state.math));
   require_same("--limit", options.limit, state.train_samples);
   require_same("--dataset", options.data.dataset, state.dataset);
   require_same_arch(parser, options, file.model, path);
@@ -165,6 +162,7 @@ Start fresh_start(const Parser& parser, const TrainOptions& options) {
   start.state.learning_rate = options.learning_rate;
   start.state.seed = options.seed;
   start.state.batch_size = options.batch_size;
+  start.state.math = options.device.math;
   start.state.shuffle = options.shuffle;
   start.state.dataset = options.data.dataset;
   return start;
@@ -215,23 +213,25 @@ void load_weights(Engine& engine, Start& start) {
                .learning_rate = state.learning_rate});
 }
 
-Json epoch_json(const EpochReport& report) {
+Json epoch_json(const EpochReport& report, Math math) {
   const EpochResult& result = report.result;
-  return {{"epoch", result.epoch},
-          {"loss", result.loss},
-          {"accuracy", result.accuracy},
-          {"val_loss", result.val_loss},
-          {"val_accuracy", result.val_accuracy},
-          {"train_seconds", report.train_seconds},
-          {"seconds", report.seconds}};
+  Json json{{"epoch", result.epoch},
+            {"loss", result.loss},
+            {"accuracy", result.accuracy},
+            {"val_loss", result.val_loss},
+            {"val_accuracy", result.val_accuracy},
+            {"train_seconds", report.train_seconds},
+            {"seconds", report.seconds}};
+  if (math == Math::kFp16) json["saturated"] = report.saturated;
+  return json;
 }
 
 // The bar, the JSON lines, the page and the signals of a run.
 class Console : public TrainingObserver {
  public:
   // `page`: null without one.
-  Console(int64_t epochs, bool json, Results& results, TrainingReport* page)
-      : bar_(epochs), json_(json), results_(results), page_(page) {}
+  Console(const TrainOptions& options, Math math, Results& results, TrainingReport* page)
+      : bar_(options.epochs), json_(options.json), math_(math), results_(results), page_(page) {}
 
   void epoch_begin(int64_t epoch, int64_t batches, int64_t first_batch) override {
     bar_.epoch_begin(epoch, batches, first_batch);
@@ -239,7 +239,7 @@ class Console : public TrainingObserver {
   void batches_done(const Metrics& so_far) override { bar_.batches_done(so_far); }
   void epoch_end(const EpochReport& report) override {
     bar_.epoch_end(report);
-    if (json_) results_.json(epoch_json(report));
+    if (json_) results_.json(epoch_json(report, math_));
     if (page_ != nullptr) page_->epoch_end(report);
   }
   bool stop_requested() override { return StopSignals::received() != 0; }
@@ -248,6 +248,7 @@ class Console : public TrainingObserver {
  private:
   TrainingBar bar_;
   bool json_;
+  Math math_;
   Results& results_;
   TrainingReport* page_;
 };
@@ -278,7 +279,6 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
   if (parser.count("--device")) command += " --device " + options.device.device.text();
   if (parser.count("--backend"))
     command += fmt::format(" --backend {}", word_of(kBackends, options.device.backend));
-  if (parser.count("--math")) command += fmt::format(" --math {}", word_of(kMath, options.math));
   if (parser.count("--data"))
     command += fmt::format(" --data {}", word_of(kResident, options.resident));
   if (parser.count("--threads")) command += fmt::format(" --threads {}", options.threads);
@@ -288,12 +288,15 @@ std::string resume_command(const char* program, const Parser& parser, const Trai
 
 Json summary_json(const TrainOptions& options, const Model& model, const DeviceInfo& device,
                   const TrainingOutcome& outcome, double seconds) {
+  const Math math = outcome.state.math;
   Json summary{{"finished", outcome.finished}, {"epochs", outcome.state.epoch}};
   for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"})
-    summary[name] = outcome.last ? epoch_json(*outcome.last)[name] : Json();
+    summary[name] = outcome.last ? epoch_json(*outcome.last, math)[name] : Json();
   summary["seed"] = outcome.state.seed;
   summary["device"] = name_of(device.target);
   summary["device_name"] = device.name;
+  summary["math"] = name_of(math);
+  if (math == Math::kFp16) summary["saturated"] = outcome.saturated;
   summary["dataset"] = outcome.state.dataset;
   summary["train_seconds"] = outcome.train_seconds;
   summary["seconds"] = seconds;
@@ -323,10 +326,11 @@ std::string summary_text(const TrainOptions& options, const Model& model,
 }
 
 std::string start_text(const Start& start, const Dataset& data, const DeviceInfo& device) {
-  return fmt::format("{}\n{} parameters, {} training images ({}), seed {}, on {} ({})",
+  const bool fp16 = start.state.math == Math::kFp16;
+  return fmt::format("{}\n{} parameters, {} training images ({}), seed {}, {}on {} ({})",
                      arch_string(start.model), grouped(int64_t(start.model.parameter_count())),
-                     grouped(data.train.count), data.name, start.state.seed, device.name,
-                     device.architecture);
+                     grouped(data.train.count), data.name, start.state.seed, fp16 ? "FP16 " : "",
+                     device.name, device.architecture);
 }
 
 Start find_start(const Parser& parser, TrainOptions& options) {
@@ -352,18 +356,23 @@ Dataset load_data_for(const TrainOptions& options, RunState& state) {
   return data;
 }
 
-std::unique_ptr<Engine> start_engine(const TrainOptions& options, Target target, Start& start,
-                                     const Dataset& data) {
+EngineConfig engine_config(const TrainOptions& options, const RunState& state) {
   EngineConfig config;
   config.backend = options.device.backend;
-  config.batch_size = start.state.batch_size;
-  config.learning_rate = start.state.learning_rate;
-  config.seed = start.state.seed;
+  config.math = state.math;
+  config.batch_size = state.batch_size;
+  config.learning_rate = state.learning_rate;
+  config.seed = state.seed;
   config.resident = options.resident;
   config.threads = options.threads;
   config.eager = options.eager;
   config.profile_begin = options.profile_steps.begin;
   config.profile_end = options.profile_steps.end;
+  return config;
+}
+
+std::unique_ptr<Engine> start_engine(const EngineConfig& config, Target target, Start& start,
+                                     const Dataset& data) {
   std::unique_ptr<Engine> engine = make_engine(target, start.model, config);
   load_weights(*engine, start);
   engine->set_training_set(data.train.samples());
@@ -409,9 +418,11 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   check_outputs(options, start.model);
   find_log(options, start.state);
   const Target target = choose_target(options.device);
+  const EngineConfig config = engine_config(options, start.state);
+  check_math(target, start.model, config);
   const StopSignals signals;
   const Dataset data = load_data_for(options, start.state);
-  const std::unique_ptr<Engine> engine = start_engine(options, target, start, data);
+  const std::unique_ptr<Engine> engine = start_engine(config, target, start, data);
   const DeviceInfo& device = engine->device();
   message(start_text(start, data, device));
 
@@ -419,7 +430,7 @@ ExitCode run_train(int argc, char** argv, Results& results) {
   std::optional<TrainingReport> page;
   if (!options.report.empty())
     page.emplace(files, options.report, *engine, start.model, data, start.state, options.epochs);
-  Console console(options.epochs, options.json, results, page ? &*page : nullptr);
+  Console console(options, config.math, results, page ? &*page : nullptr);
   const TrainingOutcome outcome =
       run(*engine, start, files, options.epochs, console, page ? &*page : nullptr);
   console.end_line();
