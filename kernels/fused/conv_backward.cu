@@ -343,8 +343,8 @@ __global__ void __launch_bounds__(Tile::kWarps * 32, 1)
 void fused_conv_backward(const FusedMemory& memory, const uint8_t* pixels, int batch,
                          cudaStream_t stream) {
   CHECK(batch > 0 && batch <= kFusedBatch);
-  launch_with_shared(fused_conv_backward_kernel, dim3(unsigned(batch)),
-                     dim3(kWarpThreads, Tile::kWarps), Tile::kBytes, stream, memory, pixels);
+  launch_dependent(fused_conv_backward_kernel, dim3(unsigned(batch)),
+                   dim3(kWarpThreads, Tile::kWarps), Tile::kBytes, stream, memory, pixels);
 }
 
 }  // namespace mnist::MNIST_TARGET
