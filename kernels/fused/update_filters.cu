@@ -95,7 +95,7 @@ __device__ __forceinline__ unsigned update_conv2_filter(const FusedMemory& memor
     return conv2_dw_element((block * kFilterVectors + lane / 2) * 8 + warp_index() * 4 +
                             lane % 2 * 2);
   };
-  WarpArray<Pair> pairs;
+  WarpArray<Pair> pairs{};
   if (finishes)
     warp_for_each([&](int lane) INLINED {
       pairs.own(lane) = load_pair(memory, memory.at.conv2_w + size_t(element(lane)));
@@ -146,7 +146,7 @@ __device__ __forceinline__ unsigned update_small(const FusedMemory& memory, int 
                             ? memory.at.conv1_b + size_t(begin - kFirst)
                             : memory.at.conv2_b + size_t(begin - kFirst - kChannels1);
   const bool finishes = warp_index() == 0;  // its first half
-  WarpArray<Pair> pairs;
+  WarpArray<Pair> pairs{};
   if (finishes)
     warp_for_each([&](int lane) INLINED {
       if (lane < kSmallVectors * 2) pairs.own(lane) = load_pair(memory, offset + size_t(lane) * 2);
@@ -189,8 +189,8 @@ __device__ __forceinline__ unsigned update_head(const FusedMemory& memory, const
            : i < kBias ? memory.at.dense2_w + size_t(i - kFilter)
                        : memory.at.dense2_b + size_t(i - kBias);
   };
-  WarpArray<Pair> pairs;
-  WarpArray<float2> sums;
+  WarpArray<Pair> pairs{};
+  WarpArray<float2> sums{};
   warp_for_each([&](int lane) INLINED {
     const int i = index(lane);
     if (i >= fused::kHeadSums) return;
