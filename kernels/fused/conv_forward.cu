@@ -290,9 +290,9 @@ static void launch_conv_forward(const FusedMemory& memory, const uint8_t* pixels
   CHECK(n >= 1 && pixels != nullptr && memory.weights != nullptr && memory.metrics != nullptr);
   CHECK(memory.conv1_w != nullptr && memory.conv2_w != nullptr && memory.a2 != nullptr);
   CHECK(memory.at.conv1_b % 4 == 0);
-  launch_with_shared(fused_conv_forward_kernel<kTraining>, dim3(unsigned(n)),
-                     dim3(kWarpThreads, ConvForward::kWarps), ConvForward::kSharedBytes, stream,
-                     memory, pixels);
+  launch_dependent(fused_conv_forward_kernel<kTraining>, dim3(unsigned(n)),
+                   dim3(kWarpThreads, ConvForward::kWarps), ConvForward::kSharedBytes, stream,
+                   memory, pixels);
 }
 
 void fused_conv_forward(const FusedMemory& memory, const uint8_t* pixels, int n,

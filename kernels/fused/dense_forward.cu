@@ -141,10 +141,9 @@ template <bool kTraining>
 void launch_dense_forward(const FusedMemory& memory, const FusedBatch& next,
                           const FusedSource& source, int n, cudaStream_t stream) {
   using Tile = DenseForwardTile;
-  launch_with_shared(fused_dense_forward_kernel<kTraining>,
-                     dim3(unsigned(ceil_div(n, Tile::kRows) * Tile::kAcross)),
-                     dim3(kWarpThreads, Tile::kWarps), Tile::kBytes, stream, memory, next, source,
-                     n);
+  launch_dependent(fused_dense_forward_kernel<kTraining>,
+                   dim3(unsigned(ceil_div(n, Tile::kRows) * Tile::kAcross)),
+                   dim3(kWarpThreads, Tile::kWarps), Tile::kBytes, stream, memory, next, source, n);
 }
 
 }  // namespace

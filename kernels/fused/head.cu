@@ -378,9 +378,9 @@ void fused_head(const FusedMemory& memory, const uint8_t* labels, int batch, con
                 cudaStream_t stream) {
   CHECK(batch > 0 && batch <= kFusedBatch);
   CHECK(labels != nullptr);
-  launch_with_shared(fused_head_kernel, dim3(HeadBlock::kBlocks),
-                     dim3(kWarpThreads, HeadBlock::kWarps), HeadBlock::kBytes, stream, memory,
-                     labels, batch, adam_constants(adam));
+  launch_dependent(fused_head_kernel, dim3(HeadBlock::kBlocks),
+                   dim3(kWarpThreads, HeadBlock::kWarps), HeadBlock::kBytes, stream, memory, labels,
+                   batch, adam_constants(adam));
 }
 
 // logits [n,10] of h, for evaluation: a warp has 16 rows, a block 128.
@@ -411,9 +411,9 @@ __global__ void __launch_bounds__(HeadBlock::kWarps * 32, 1)
 
 void fused_logits(float* logits, const FusedMemory& memory, int n, cudaStream_t stream) {
   CHECK(n > 0 && logits != nullptr);
-  launch_with_shared(fused_logits_kernel, dim3(unsigned(ceil_div(n, HeadBlock::kWarps * 16))),
-                     dim3(kWarpThreads, HeadBlock::kWarps), Dense2Filter::kBytes, stream, logits,
-                     memory, n);
+  launch_dependent(fused_logits_kernel, dim3(unsigned(ceil_div(n, HeadBlock::kWarps * 16))),
+                   dim3(kWarpThreads, HeadBlock::kWarps), Dense2Filter::kBytes, stream, logits,
+                   memory, n);
 }
 
 }  // namespace mnist::MNIST_TARGET
