@@ -8,13 +8,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/shapes.h"
 #include "kernels/target.h"
 
 namespace mnist::MNIST_TARGET {
 
 // ---- FP16 ---------------------------------------------------------------------------------------
-using Half = uint16_t;  // the bits of an IEEE 754 binary16
-
 __forceinline__ uint32_t pack_half2(float low, float high) {
   const _Float16 halves[2] = {_Float16(low), _Float16(high)};
   uint32_t pair;

@@ -3,6 +3,7 @@
 #include "kernels/common.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
+#include "kernels/ptx.cuh"
 
 extern __shared__ __align__(16) unsigned char dynamic_smem[];
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/ptx.cuh"
+#include "kernels/shapes.h"
 #include "kernels/target.h"
 
 namespace mnist::MNIST_TARGET {
