@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/lanes/lanes.cuh"
 #include "kernels/ptx.cuh"
 #include "kernels/shapes.h"
 #include "kernels/target.h"
+#include "kernels/unrolled.cuh"
 
 namespace mnist::MNIST_TARGET {
 
@@ -30,6 +32,16 @@ __device__ __forceinline__ uint32_t saturated_half2(float low, float high, unsig
     high = saturated(high, count);
   }
   return pack_half2(low, high);
+}
+
+// All of a product, as the operand of the next.
+__device__ __forceinline__ void saturated_operand(FragA& a, Sums<16>& sums, unsigned& count) {
+  if (largest_magnitude(sums) > kLargestHalf)
+    warp_for_each([&](int lane) INLINED {
+      unrolled<Sums<16>::kCount>(
+          [&](auto i) INLINED { sums.at(lane, i) = saturated(sums.at(lane, i), count); });
+    });
+  round_to_halves(a, sums);
 }
 
 // Adds what a thread has counted; hardly ever anything.

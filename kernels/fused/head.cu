@@ -264,14 +264,8 @@ __global__ void __launch_bounds__(HeadBlock::kWarps * 32, 1)
         w2.load_columns(b, group * 32 + s * 16);
         Sums<16> d;
         mma(d, dlogits, b);
-        warp_for_each([&](int lane) INLINED {
-          unrolled<4>([&](auto r) INLINED {
-            const uint32_t gate = h[group][s].pair(lane, r);
-            const float low = gate & 0x7fff ? d.at(lane, 2 * r) : 0.0f;
-            const float high = gate & 0x7fff0000 ? d.at(lane, 2 * r + 1) : 0.0f;
-            dh[group][s].set(lane, r, saturated_half2(low, high, count));
-          });
-        });
+        zero_where_closed(d, h[group][s]);
+        saturated_operand(dh[group][s], d, count);
       });
       const auto piece = [&](int row, int i)
                              INLINED { return right_piece(row_begin + row, group * 4 + i); };

@@ -154,6 +154,25 @@ __device__ __forceinline__ void add(Sums<kColumns>& sums, const Sums<kColumns>& 
   for (int i = 0; i < Sums<kColumns>::kCount; ++i) sums.at(0, i) += more.at(0, i);
 }
 
+// Zero where the same place of `gate`, of which nothing is negative, is zero.
+__device__ __forceinline__ void zero_where_closed(Sums<16>& sums, const FragA& gate) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    if ((gate.r_[i / 2] & (i % 2 == 0 ? 0x7fffu : 0x7fff0000u)) == 0) sums.at(0, i) = 0;
+}
+// The largest magnitude among a lane's sums, on the cpu target among all; a NaN has none.
+__device__ __forceinline__ float largest_magnitude(const Sums<16>& sums) {
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(sums.at(0, i)));
+  return largest;
+}
+// a = sums, rounded: what a product made as the operand of the next.
+__device__ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
+#pragma unroll
+  for (int r = 0; r < 4; ++r) a.r_[r] = pack_half2(sums.at(0, 2 * r), sums.at(0, 2 * r + 1));
+}
+
 // The four lanes of a quad hold what a warp's sums have of a row. Makes each element what
 // combine(x, y), which must be commutative, makes of its quad's.
 template <typename T, typename Combine>

@@ -43,6 +43,19 @@ __forceinline__ void widen(float* to, Halves8 halves) {
 #endif
 }
 
+// Eight floats, rounded.
+__forceinline__ void narrow(Half* halves, const float* from) {
+#if defined(__F16C__)
+  _mm_store_si128(reinterpret_cast<__m128i*>(halves),
+                  _mm256_cvtps_ph(_mm256_load_ps(from), _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < 8; i += 2) {
+    const uint32_t pair = pack_half2(from[i], from[i + 1]);
+    std::memcpy(halves + i, &pair, sizeof pair);
+  }
+#endif
+}
+
 // Three times: neighbours of two rows whose numbers differ in one bit are interleaved.
 __forceinline__ void transpose(Halves8 (&rows)[8]) {
   unrolled<3>([&](auto) INLINED {
@@ -215,10 +228,9 @@ __forceinline__ void load_b_spread(FragB<16> (&b)[2], const Column& column) {
 template <typename Piece>
 __forceinline__ void store_spread(const Piece& piece, const FragA (&a)[2]) {
   for (int m = 0; m < 16; ++m) {
-    alignas(64) uint32_t pairs[16];
-    for (int i = 0; i < 16; ++i)
-      pairs[i] = pack_half2(a[i / 8].v[m][i % 8 * 2], a[i / 8].v[m][i % 8 * 2 + 1]);
-    const warp_detail::Pairs natural = warp_detail::spread_pairs(pairs);  // its own inverse
+    alignas(64) Half halves[32];
+    for (int i = 0; i < 4; ++i) warp_detail::narrow(halves + 8 * i, &a[i / 2].v[m][i % 2 * 8]);
+    const warp_detail::Pairs natural = warp_detail::spread_pairs(halves);  // its own inverse
     for (int i = 0; i < 4; ++i)
       std::memcpy(piece(m, i), reinterpret_cast<const uint32_t*>(&natural) + 4 * i, 16);
   }
@@ -254,6 +266,31 @@ template <int kColumns>
 __forceinline__ void add(Sums<kColumns>& sums, const Sums<kColumns>& more) {
   for (int m = 0; m < 16; ++m)
     for (int n = 0; n < kColumns; ++n) sums.v[m][n] += more.v[m][n];
+}
+
+__forceinline__ void zero_where_closed(Sums<16>& sums, const FragA& gate) {
+  for (int m = 0; m < 16; ++m)
+    for (int n = 0; n < 16; ++n) sums.v[m][n] = gate.v[m][n] != 0 ? sums.v[m][n] : 0.0f;
+}
+__forceinline__ float largest_magnitude(const Sums<16>& sums) {
+  warp_detail::Floats16 largest{};
+  for (int m = 0; m < 16; ++m) {
+    const auto row = *reinterpret_cast<const warp_detail::Floats16*>(sums.v[m]);
+    const auto magnitude = row < 0 ? -row : row;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  float all = 0;
+  for (int n = 0; n < 16; ++n) all = fmaxf(all, largest[n]);
+  return all;
+}
+__forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
+  for (int m = 0; m < 16; ++m) {
+    alignas(32) Half halves[16];
+    warp_detail::narrow(halves, sums.v[m]);
+    warp_detail::narrow(halves + 8, sums.v[m] + 8);
+    warp_detail::widen(a.v[m], halves);
+    warp_detail::widen(a.v[m] + 8, halves + 8);
+  }
 }
 
 template <typename T, typename Combine>
