@@ -68,7 +68,8 @@ def main():
     one = commands.add_parser("run", help="run a program of the build on executed machine code")
     one.set_defaults(function=run)
     one.add_argument("--races", action="store_true",
-                     help="find accesses of two warps without a barrier in between")
+                     help="find accesses of two warps without a barrier in between, and those "
+                          "before griddepcontrol.wait that are too early")
     one.add_argument("--initialised", action="store_true",
                      help="find loads of global memory that was never written")
     one.add_argument("--without", metavar="KERNEL:OPCODE",

@@ -190,7 +190,8 @@ class Program:
 class Warps:
     """Registers and program counters of the warps of some blocks."""
 
-    def __init__(self, program, memory, launch, blocks, recorder=None, global_races=None):
+    def __init__(self, program, memory, launch, blocks, recorder=None, global_races=None,
+                 early_starts=None):
         threads = launch.block[0] * launch.block[1] * launch.block[2]
         self.per_block = -(-threads // 32)
         self.launch, self.memory, self.program = launch, memory, program
@@ -210,9 +211,11 @@ class Warps:
         self.active = self.alive
         self._warp_active = None
         self.recorder = recorder
-        self.global_races = global_races
+        self.global_races, self.early_starts = global_races, early_starts
         self.shared_races = Races(self.shared[1].size) if global_races is not None else None
         self.barriers_passed = np.zeros(len(blocks), np.int32)
+        # Lanes that have waited for the launch before (griddepcontrol).
+        self.waited = np.full(self.shape, not launch.dependent)
         self.copies = []  # cp.async under way: (lanes, their group, words from, words into)
         self.copy_groups = np.zeros(count * 32, np.int32)  # that a lane has committed
 
@@ -296,6 +299,16 @@ class Warps:
     def bits(lanes):
         """(warps, 1) uint32 of (warps, 32) bool."""
         return np.packbits(lanes, axis=1, bitorder="little").view("<u4")
+
+    # ---- griddepcontrol
+    def wait_for_predecessor(self, lanes):
+        self.waited |= lanes
+
+    def launch_dependents(self, lanes):
+        hasty = np.flatnonzero(lanes & ~self.waited)
+        if hasty.size:
+            raise ExecutionError("griddepcontrol.launch_dependents before griddepcontrol.wait: " +
+                                 self.describe(int(hasty[0])))
 
     # ---- cp.async
     def begin_copy(self, lanes, source, into):
@@ -466,14 +479,23 @@ def constant_banks(kernel, launch):
     return banks
 
 
-def run_program(program, launch, memory, blocks=None, recorder=None, races=False, lanes=4096):
+def run_program(program, launch, memory, blocks=None, recorder=None, races=False, early_starts=None,
+                lanes=4096):
     """Runs the blocks of a launch (all, or those numbered), about `lanes` lanes at a time.
-    `recorder` is a timing.Recorder; `races` looks for missing barriers."""
+    `recorder` is a timing.Recorder; `races` looks for missing barriers,
+    `early_starts` (early.EarlyStarts) for accesses before the wait for the launch before."""
     blocks = list(range(launch.blocks)) if blocks is None else list(blocks)
     global_races = Races(memory.size) if races else None
+    if early_starts is not None:
+        early_starts.begin()
+    waited = False
     per_group = max(1, lanes // (-(-launch.threads // 32) * 32))
     with np.errstate(all="ignore"):
         for begin in range(0, len(blocks), per_group):
             warps = Warps(program, memory, launch, blocks[begin:begin + per_group], recorder,
-                          global_races)
+                          global_races, early_starts)
             warps.run()
+            waited |= warps.waited.any()
+    if not waited:
+        raise ExecutionError(f"kernel {program.kernel.name} was launched as a dependent one, and "
+                             "never waits for the launch before it (griddepcontrol)")

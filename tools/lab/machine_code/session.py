@@ -11,6 +11,7 @@ import socket
 import subprocess
 
 
+from .early import EarlyStarts
 from .execute import Launch, constant_banks, pack_arguments, run_program, Program
 from .memory import GlobalMemory
 from .errors import ExecutionError, Unsupported
@@ -21,7 +22,8 @@ PROGRAMS_KEPT = 64
 
 class Session:
     """`initialised`: loads of global memory that was never written are faults; `races`: so are
-    accesses of two warps without a barrier in between."""
+    accesses of two warps without a barrier in between, and those before a kernel's wait for the
+    launch before it that meet one of that launch."""
 
     def __init__(self, code, initialised=False, races=False):
         self.code, self.races = code, races
@@ -33,6 +35,7 @@ class Session:
         os.ftruncate(self._file, 2 * size)
         everything = memoryview(mmap.mmap(self._file, 2 * size))
         self.memory = GlobalMemory(everything[:size], everything[size:], initialised)
+        self._early_starts = EarlyStarts(size) if races else None
         self._programs, self._one_of_each = {}, {}
 
     def run(self, command, **options):
@@ -76,6 +79,11 @@ class Session:
     def _on_end(self, number, _):
         pass
 
+    def _on_ended(self, *_):
+        """All launches so far have, before what follows begins."""
+        if self._early_starts is not None:
+            self._early_starts.everything_ended()
+
     def _on_kernel(self, name, message):
         kernel = self.code.kernel(name)
         arguments = [bytes.fromhex(a) for a in message["arguments"]]
@@ -101,7 +109,8 @@ class Session:
 
     def launch(self, kernel, launch):
         """What it returns is sent to the program: how long it would take in us, if known."""
-        run_program(self.program(kernel, launch), launch, self.memory, races=self.races)
+        run_program(self.program(kernel, launch), launch, self.memory, races=self.races,
+                    early_starts=self._early_starts)
 
     def share_reached(self):
         """Of the instructions of all kernels that were launched, those that were executed."""

@@ -158,7 +158,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
-  return cudaSuccess;
+  return call([&] {
+    everything_ended();
+    return cudaSuccess;
+  });
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0;
@@ -205,8 +208,10 @@ cudaError_t cudaFreeHost(void* pointer) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   return call([&] {
-    return put(stream, bytes_text("copy", bytes),
-               [=] { return copy(to, from, bytes) ? cudaSuccess : cudaErrorInvalidValue; });
+    return put(stream, bytes_text("copy", bytes), [=] {
+      everything_ended();
+      return copy(to, from, bytes) ? cudaSuccess : cudaErrorInvalidValue;
+    });
   });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -214,8 +219,10 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   return call([&] {
-    return put(stream, bytes_text("fill", bytes),
-               [=] { return fill(to, value, bytes) ? cudaSuccess : cudaErrorInvalidValue; });
+    return put(stream, bytes_text("fill", bytes), [=] {
+      everything_ended();
+      return fill(to, value, bytes) ? cudaSuccess : cudaErrorInvalidValue;
+    });
   });
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
@@ -238,7 +245,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return call([&] {
-    return stream != nullptr && stream->capture ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+    if (stream != nullptr && stream->capture) return cudaErrorStreamCaptureUnsupported;
+    everything_ended();
+    return cudaSuccess;
   });
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
@@ -273,7 +282,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return call([&] { return event->capture ? cudaErrorCapturedEvent : cudaSuccess; });
+  return call([&] {
+    if (event->capture) return cudaErrorCapturedEvent;
+    everything_ended();
+    return cudaSuccess;
+  });
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   return cudaEventSynchronize(event);

@@ -20,6 +20,7 @@ namespace {
 
 std::string fault;
 double device_us = 0;
+bool all_ended = true;
 
 std::map<const void*, Kernel>& kernels() {
   static std::map<const void*, Kernel> registered;  // used before this file's own are made
@@ -67,6 +68,11 @@ const char* last_fault() {
   return fault.c_str();
 }
 
+void everything_ended() {
+  if (!all_ended) ask("{\"ended\": \"everything\"}");
+  all_ended = true;
+}
+
 double device_seconds() {
   return device_us * 1e-6;
 }
@@ -83,6 +89,7 @@ cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size
       ", \"block\": " + numbers(block) + ", \"shared\": " + std::to_string(shared_bytes) +
       ", \"dependent\": " + (dependent ? "true" : "false") + ", \"arguments\": [" + values + "]}";
   return put(stream, what, [what] {
+    all_ended = false;
     const Answer answer = ask(what);
     if (answer.good) {
       device_us += answer.text.empty() ? 1.0 : std::stod(answer.text);

@@ -18,6 +18,9 @@ const char* name_of(const Kernel* kernel);  // mangled
 cudaError_t launch(Kernel* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
                    bool dependent, cudaStream_t stream);
 
+// All launches so far have ended before what follows begins, even a dependent launch.
+void everything_ended();
+
 // What all launches so far would have taken, one after the other, as far as the executor predicts
 // it; else a microsecond each.
 double device_seconds();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "tools/lab/machine_code/runtime/executor.h"
+#include "tools/lab/machine_code/runtime/kernels.h"
 
 namespace machine_code {
 
@@ -74,11 +75,13 @@ void announce(const CUgraphExec_st& graph) {
 }
 
 cudaError_t run(const CUgraphExec_st& graph) {
+  everything_ended();
   ask("{\"begin\": " + std::to_string(graph.number) + "}");
   cudaError_t code = cudaSuccess;
   for (size_t i = 0; i < graph.nodes.size() && code == cudaSuccess; ++i)
     code = graph.nodes[i].action();
   ask("{\"end\": " + std::to_string(graph.number) + "}");
+  everything_ended();
   return code;
 }
 

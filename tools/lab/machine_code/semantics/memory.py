@@ -68,13 +68,14 @@ def place(w, ins, space, address, width, loading, mask, record=True):
     try:
         if space == "global":
             at = w.memory.offsets(flat, width, loading)
-            races = w.global_races
+            watchers = w.global_races, w.early_starts
         else:
             at = w.shared_offsets(flat, chosen, width)
-            races = w.shared_races
-        race = races.access(w, ins, at, width, chosen, loading) if races is not None else None
-        if race is not None:
-            raise MemoryFault(race[1], int(flat[race[0]]), race[0])
+            watchers = w.shared_races,
+        for watcher in filter(None, watchers):
+            fault = watcher.access(w, ins, at, width, chosen, loading)
+            if fault is not None:
+                raise MemoryFault(fault[1], int(flat[fault[0]]), fault[0])
     except MemoryFault as fault:
         lane = fault.lane if chosen is None else int(chosen[fault.lane])
         raise ExecutionError(f"{fault.what}, address {fault.address:#x}, {w.describe(lane)}, "

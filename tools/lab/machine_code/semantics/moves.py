@@ -101,9 +101,22 @@ def _r2p(ins, c):
     return run
 
 
-@operation("NOP", "YIELD", "MEMBAR", "ERRBAR", "CGAERRBAR", "CCTL", "ACQBULK", "PREEXIT")
+@operation("NOP", "YIELD", "MEMBAR", "ERRBAR", "CGAERRBAR", "CCTL")
 def _nop(ins, c):
-    """Memory is in order here, and kernels run one after the other: fences, cache control and the
-    waits for the grid before (ACQBULK, PREEXIT) have nothing to do."""
+    """Memory is in order here: fences and cache control have nothing to do."""
     modifiers(ins, "SC", "ALL", "GPU", "SYS", "CTA", "IVALL")
     return lambda w, m: None
+
+
+@operation("ACQBULK")
+def _acqbulk(ins, c):
+    """griddepcontrol.wait. The kernel before has ended already: they run one after the other."""
+    modifiers(ins)
+    return lambda w, m: w.wait_for_predecessor(w.active if m is None else m & w.active)
+
+
+@operation("PREEXIT")
+def _preexit(ins, c):
+    """griddepcontrol.launch_dependents."""
+    modifiers(ins)
+    return lambda w, m: w.launch_dependents(w.active if m is None else m & w.active)

@@ -40,14 +40,14 @@ class Machine:
         self.memory.add(OUTPUT, 4 * WORDS)
         self.arguments = struct.pack("<QQ", BASE + INPUT, BASE + OUTPUT)
 
-    def compiled(self, text, grid=1, block=32):
+    def compiled(self, text, grid=1, block=32, dependent=False):
         """(program, launch) of a Kernel."""
-        launch = Launch((grid, 1, 1), (block, 1, 1), self.arguments)
+        launch = Launch((grid, 1, 1), (block, 1, 1), self.arguments, dependent=dependent)
         return Program(text, constant_banks(text, launch)), launch
 
-    def run(self, text, grid=1, block=32, **options):
+    def run(self, text, grid=1, block=32, dependent=False, **options):
         """The output's first words."""
-        run_program(*self.compiled(text, grid, block), self.memory, **options)
+        run_program(*self.compiled(text, grid, block, dependent), self.memory, **options)
         return self.words(OUTPUT)
 
     def words(self, offset):
