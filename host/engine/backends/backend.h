@@ -24,6 +24,9 @@ struct Pass {
   const StepState* state;  // read by dropout alone
   int n;                   // samples in the batch
   cudaStream_t stream;
+  // Tensors and weights are those of the last call: an op that converts its operands need not do it
+  // again, nor convert its results back. So bench times a library's FP16 alone.
+  bool kept = false;
 };
 
 // One layer, or several fused into one. Tensors are [n, size per sample], NHWC inside; all calls

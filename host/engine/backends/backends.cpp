@@ -14,7 +14,7 @@ namespace {
 #ifdef MNIST_HAVE_CUDNN
 
 std::unique_ptr<Backend> make_cudnn(const BackendOptions& options) {
-  return make_cudnn_backend({.timed_search = options.timed_search});
+  return make_cudnn_backend({.timed_search = options.timed_search, .fp16 = options.fp16});
 }
 std::string versions() {
   return load_cudnn_module().versions();

@@ -14,6 +14,8 @@ struct BackendOptions {
   // Of kCudnn: convolution algorithms by cuDNN's timing search, for benchmarks. Otherwise by its
   // heuristic, which chooses the same in every run.
   bool timed_search = false;
+  // Of kCudnn: operands of convolutions and products in FP16, their sums in float32.
+  bool fp16 = false;
 };
 
 // Throws Error(kUnavailable), one line with the cure, where the build, this target or this machine

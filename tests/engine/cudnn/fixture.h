@@ -19,6 +19,7 @@
 #include "tests/engine/cudnn/stand_in.h"
 #include "tests/support/cases.h"
 #include "tests/support/compare.h"
+#include "tests/support/half.h"
 #include "tests/support/random.h"
 #include "tests/support/reference.h"
 
@@ -88,6 +89,39 @@ struct Inputs {
   std::vector<float> x, kernel, bias, dy;
   bool gate = false;
 };
+
+// ---- FP16 ---------------------------------------------------------------------------------------
+// What the backend multiplies the gradients by that it rounds: see library_tensor.h.
+inline constexpr double kScale = 4096;
+// The largest error of rounding to FP16, relative, and absolute for the smallest numbers.
+inline constexpr double kHalfRelative = 0x1p-11, kHalfAbsolute = 0x1p-25;
+
+// The numbers that the library computes with.
+inline reference::Tensor operands(const std::vector<float>& values, bool fp16, double scale = 1) {
+  reference::Tensor result = widen(values);
+  if (fp16)
+    for (double& value : result) value = test::round_to_half(value * scale) / scale;
+  return result;
+}
+
+// |actual - value| <= rounding_error, and that of rounding rounded[i] to FP16 after scaling.
+inline std::string difference_of_halves(const std::vector<float>& actual,
+                                        const reference::Sums& expected,
+                                        const reference::Tensor& rounded, const Extents& extents,
+                                        double scale = 1) {
+  return detail::report(actual, expected.value, extents, [&](size_t i) {
+    return 1.001 * (rounding_error(expected, i) + kHalfRelative * std::fabs(rounded[i]) +
+                    kHalfAbsolute / scale);
+  });
+}
+
+// The same from the operands before their rounding, for factors of at most 1.
+inline std::string difference_from_exact(const std::vector<float>& actual,
+                                         const reference::Sums& exact, const Extents& extents) {
+  return detail::report(actual, exact.value, extents, [&](size_t i) {
+    return 1.001 * (3 * kHalfRelative * exact.magnitude[i] + 2 * kHalfAbsolute * exact.length);
+  });
+}
 
 // Forward and back, the filter's gradient on a stream of its own beside the rest.
 inline Outcome run_layer(LayerOp& op, const Arena& arena, const Inputs& in, int n) {

@@ -3,7 +3,8 @@
 // descriptors that it was given, by the loops of tests/support/reference.h. What the real libraries
 // would refuse, or answer with garbage, is a fault: wrong shapes, layouts other than NHWC, operands
 // beyond their allocation, reads of memory never written, too small workspaces, dead descriptors,
-// streams that race, allocations while a graph is recorded, algorithms that are not deterministic.
+// streams that race, allocations while a graph is recorded, algorithms that are not deterministic,
+// mixtures of FP16 and float32 that no library has.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -41,6 +42,8 @@ void refuse_bias_gradient(bool refuse);
 void refuse_fusion(bool refuse);
 // cuDNN proposes no deterministic algorithm.
 void refuse_determinism(bool refuse);
+// cuDNN has no convolution of halves.
+void refuse_half(bool refuse);
 
 struct Range {
   const std::byte* begin;

@@ -2,9 +2,12 @@
 #include "tests/engine/cudnn/stand_in_core.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <new>
+
+#include "tests/support/half.h"
 
 namespace mnist::stand_in {
 namespace {
@@ -38,8 +41,33 @@ bool overlap(const std::vector<Range>& a, const std::vector<Range>& b) {
   return false;
 }
 
-size_t floats_spanned(const std::vector<size_t>& indices) {
-  return indices.empty() ? 0 : *std::max_element(indices.begin(), indices.end()) + 1;
+size_t bytes_spanned(const std::vector<size_t>& indices, Element element) {
+  if (indices.empty()) return 0;
+  return (*std::max_element(indices.begin(), indices.end()) + 1) * size_of(element);
+}
+
+double load(const std::byte* from, Element element) {
+  if (element == Element::kHalf) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, from, sizeof bits);
+    return test::from_half(bits);
+  }
+  float value = 0;
+  std::memcpy(&value, from, sizeof value);
+  return double(value);
+}
+
+void store(std::byte* to, double value, Element element) {
+  if (element == Element::kHalf) {
+    // Without saturation: from halfway to the next power of two on it is infinite.
+    const double rounded =
+        std::fabs(value) >= 65520 ? value * INFINITY : test::round_to_half(value);
+    const uint16_t bits = test::half_bits(rounded);
+    std::memcpy(to, &bits, sizeof bits);
+    return;
+  }
+  const auto rounded = float(value);
+  std::memcpy(to, &rounded, sizeof rounded);
 }
 
 }  // namespace
@@ -64,7 +92,7 @@ void reset() {
   s.fail_in = 0;
   s.device = 0;
   s.capturing = false;
-  s.refuse_bias_gradient = s.refuse_fusion = s.refuse_determinism = false;
+  s.refuse_bias_gradient = s.refuse_fusion = s.refuse_determinism = s.refuse_half = false;
 }
 
 const std::vector<std::string>& faults() {
@@ -96,6 +124,10 @@ void refuse_fusion(bool refuse) {
 }
 void refuse_determinism(bool refuse) {
   state().refuse_determinism = refuse;
+}
+
+void refuse_half(bool refuse) {
+  state().refuse_half = refuse;
 }
 
 void fail_call(int number) {
@@ -142,22 +174,23 @@ bool Call::in_memory(const char* name, const void* data, size_t bytes) {
                              " bytes that do not lie in one allocation");
 }
 
-void Call::reads(const char* name, const void* data, const std::vector<size_t>& indices) {
-  const size_t bytes = floats_spanned(indices) * sizeof(float);
+void Call::reads(const char* name, const void* data, const std::vector<size_t>& indices,
+                 Element element) {
+  const size_t bytes = bytes_spanned(indices, element);
   if (!in_memory(name, data, bytes)) return;
   const auto* begin = static_cast<const std::byte*>(data);
   reads_.push_back({begin, begin + bytes});
   for (size_t i : indices) {
-    uint32_t bits = 0;
-    std::memcpy(&bits, begin + i * sizeof(float), sizeof(bits));
-    if (!require(bits != UINT32_MAX,
+    constexpr unsigned char never[4] = {kPoison, kPoison, kPoison, kPoison};
+    if (!require(std::memcmp(begin + i * size_of(element), never, size_of(element)) != 0,
                  std::string(name) + ": element " + std::to_string(i) + " was never written"))
       return;
   }
 }
 
-void Call::writes(const char* name, const void* data, const std::vector<size_t>& indices) {
-  const size_t bytes = floats_spanned(indices) * sizeof(float);
+void Call::writes(const char* name, const void* data, const std::vector<size_t>& indices,
+                  Element element) {
+  const size_t bytes = bytes_spanned(indices, element);
   if (!in_memory(name, data, bytes)) return;
   const auto* begin = static_cast<const std::byte*>(data);
   writes_.push_back({begin, begin + bytes});
@@ -211,19 +244,18 @@ void Call::launch(cudaStream_t stream, const void* handle, bool in_place) {
 }
 
 void blend(void* to, const std::vector<size_t>& indices, const reference::Tensor& values,
-           double alpha, double beta) {
-  auto* floats = static_cast<float*>(to);
+           double alpha, double beta, Element element) {
   for (size_t i = 0; i < indices.size(); ++i) {
-    float& element = floats[indices[i]];
-    element = float(alpha * values[i] + (beta == 0 ? 0 : beta * double(element)));
+    std::byte* at = static_cast<std::byte*>(to) + indices[i] * size_of(element);
+    store(at, alpha * values[i] + (beta == 0 ? 0 : beta * load(at, element)), element);
   }
 }
 
-reference::Tensor gather(const void* from, const std::vector<size_t>& indices) {
-  const auto* floats = static_cast<const float*>(from);
+reference::Tensor gather(const void* from, const std::vector<size_t>& indices, Element element) {
   reference::Tensor values;
   values.reserve(indices.size());
-  for (size_t i : indices) values.push_back(double(floats[i]));
+  for (size_t i : indices)
+    values.push_back(load(static_cast<const std::byte*>(from) + i * size_of(element), element));
   return values;
 }
 

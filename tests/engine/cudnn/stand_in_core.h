@@ -23,6 +23,11 @@ namespace mnist::stand_in {
 // Fresh memory and used workspaces: no arithmetic gives this NaN.
 inline constexpr unsigned char kPoison = 0xFF;
 
+enum class Element { kFloat, kHalf };
+inline size_t size_of(Element element) {
+  return element == Element::kHalf ? 2 : 4;
+}
+
 struct State {
   std::vector<std::string> faults;
   std::vector<Launch> launches;
@@ -32,6 +37,7 @@ struct State {
   int device = 0;
   bool capturing = false;
   bool refuse_bias_gradient = false, refuse_fusion = false, refuse_determinism = false;
+  bool refuse_half = false;
 
   struct Object {
     std::type_index type;
@@ -83,10 +89,12 @@ class Call {
     return static_cast<T*>(found->second.owner.get());
   }
 
-  // `floats` floats from `data` on must be in one allocation. Reading also requires that they
-  // were written before, if `indices` of them are read.
-  void reads(const char* name, const void* data, const std::vector<size_t>& indices);
-  void writes(const char* name, const void* data, const std::vector<size_t>& indices);
+  // The elements from `data` on must be in one allocation. Reading also requires that those at
+  // `indices` were written before.
+  void reads(const char* name, const void* data, const std::vector<size_t>& indices,
+             Element element = Element::kFloat);
+  void writes(const char* name, const void* data, const std::vector<size_t>& indices,
+              Element element = Element::kFloat);
   void scratch(const void* data, size_t bytes);
   void copies(void* to, const void* from, size_t bytes);
   // In place: where a written operand may be one that is read. Faults where work that no event has
@@ -118,9 +126,10 @@ bool destroy(const std::string& function, const void* handle) {
   return true;
 }
 
-// to[indices[i]] = alpha * values[i] + beta * to[indices[i]], in double.
+// to[indices[i]] = alpha * values[i] + beta * to[indices[i]], in double, then rounded.
 void blend(void* to, const std::vector<size_t>& indices, const reference::Tensor& values,
-           double alpha, double beta);
-reference::Tensor gather(const void* from, const std::vector<size_t>& indices);
+           double alpha, double beta, Element element = Element::kFloat);
+reference::Tensor gather(const void* from, const std::vector<size_t>& indices,
+                         Element element = Element::kFloat);
 
 }  // namespace mnist::stand_in

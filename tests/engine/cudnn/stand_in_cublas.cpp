@@ -1,4 +1,5 @@
-// The stand-in's cuBLASLt: products and transpositions of column-major float32 matrices.
+// The stand-in's cuBLASLt: products of column-major matrices of float32 or FP16 with float32
+// results, and transpositions of float32.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -18,6 +19,8 @@ struct Layout {
   static constexpr const char* kKind = "matrix layout";
   cudaDataType type;
   size_t rows, columns, ld;
+
+  Element element() const { return type == CUDA_R_16F ? Element::kHalf : Element::kFloat; }
 
   // Places of op(this), row by row.
   std::vector<size_t> indices(bool transposed) const {
@@ -54,7 +57,7 @@ struct Transform {
 // Everything that an algorithm was found for; it lies in cublasLtMatmulAlgo_t.
 struct Problem {
   uint32_t m, n, k, lda, ldb, ldd;
-  uint32_t epilogue, operations, compute;
+  uint32_t epilogue, operations, compute, operands;
   uint32_t alignment[4];
   uint32_t vector_alignment;  // 0: the epilogue has none
   bool operator==(const Problem&) const = default;
@@ -81,9 +84,12 @@ bool read_operands(Call& call, Operands& o, cublasLtHandle_t handle, cublasLtMat
   call.require(c == d, "the layouts of C and D differ");
   if (!call.sound()) return false;
   for (const Layout* layout : {o.a, o.b, o.d})
-    call.require(layout->type == CUDA_R_32F && layout->ld >= layout->rows && layout->rows > 0 &&
-                     layout->columns > 0,
-                 "a layout that is not one of float32, or whose ld is below its rows");
+    call.require(layout->ld >= layout->rows && layout->rows > 0 && layout->columns > 0,
+                 "a layout whose ld is below its rows");
+  // The table of cublasLtMatmul()'s reference for this compute and scale type, as far as needed.
+  call.require(o.a->type == o.b->type && (o.a->type == CUDA_R_32F || o.a->type == CUDA_R_16F) &&
+                   o.d->type == CUDA_R_32F,
+               "a mixture of data types other than float32 or halves to float32");
   call.require(o.product->scale == CUDA_R_32F, "the scale type is not float32");
   call.require(o.product->compute == CUBLAS_COMPUTE_32F, "wrong compute type");
   const bool ta = o.product->transa == CUBLAS_OP_T, tb = o.product->transb == CUBLAS_OP_T;
@@ -102,6 +108,7 @@ bool read_operands(Call& call, Operands& o, cublasLtHandle_t handle, cublasLtMat
                o.product->epilogue,
                uint32_t(ta * 2 + tb),
                uint32_t(o.product->compute),
+               uint32_t(o.a->type),
                {},
                0};
   return call.sound();
@@ -310,6 +317,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
   const bool gradient_b = epilogue == CUBLASLT_EPILOGUE_BGRADB;
   call.require(relu || bias || gradient_a || gradient_b || epilogue == CUBLASLT_EPILOGUE_DEFAULT,
                "an unknown epilogue");
+  const Element operands = o.a->element();
+  call.require(operands == Element::kFloat || !(gradient_a || gradient_b),
+               "a scaled sum of halves, of which the reference says nothing");
   const double by = double(*static_cast<const float*>(alpha));
   const double keep = double(*static_cast<const float*>(beta));
   const size_t m = o.problem.m, n = o.problem.n, k = o.problem.k;
@@ -317,8 +327,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
   // x [n,k] = op(B)^T, w [k,m] = op(A)^T, y [n,m] = D^T: a dense layer.
   const std::vector<size_t> at_w = o.a->indices(!ta), at_x = o.b->indices(!tb);
   const std::vector<size_t> at_y = o.d->indices(true);
-  call.reads("A", a, at_w);
-  call.reads("B", b, at_x);
+  call.reads("A", a, at_w, operands);
+  call.reads("B", b, at_x, operands);
   if (keep != 0) call.reads("C", c, at_y);
   if (bias) call.reads("bias", o.product->vector, first(m));
   call.writes("D", d, at_y);
@@ -328,7 +338,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
   call.launch(stream, nullptr, keep != 0);
   if (!call.sound()) return CUBLAS_STATUS_INVALID_VALUE;
 
-  const reference::Tensor w = gather(a, at_w), x = gather(b, at_x);
+  const reference::Tensor w = gather(a, at_w, operands), x = gather(b, at_x, operands);
   const DenseShape shape{int(n), int(k), int(m)};
   reference::Tensor y = reference::dense_forward(x, w, {}, shape).value;
   if (bias || relu) {

@@ -1,8 +1,11 @@
-// The stand-in's cuDNN: convolutions, max pooling, ReLU, softmax and copies of float32 tensors.
+// The stand-in's cuDNN: convolutions, max pooling, ReLU, softmax and copies of tensors. Halves are
+// taken where cuDNN's reference says so: in convolutions whose tensors are all halves, and copies.
 #include <cudnn.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 
 #include "tests/engine/cudnn/stand_in_core.h"
@@ -18,6 +21,10 @@ struct cudnnTensorStruct {
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
   int n = 0, c = 0, h = 0, w = 0;
   int n_stride = 0, c_stride = 0, h_stride = 0, w_stride = 0;
+  mnist::stand_in::Element element() const {
+    return type == CUDNN_DATA_HALF ? mnist::stand_in::Element::kHalf
+                                   : mnist::stand_in::Element::kFloat;
+  }
 };
 
 struct cudnnFilterStruct {
@@ -63,21 +70,31 @@ double scalar(const void* host) {
   return double(*static_cast<const float*>(host));
 }
 
-// The descriptor, if it is set to something that this backend may use.
-const cudnnTensorStruct* tensor(Call& call, cudnnTensorDescriptor_t descriptor) {
+// The descriptor, if it is set to something that this backend may use: float32, or else FP16.
+const cudnnTensorStruct* either_tensor(Call& call, cudnnTensorDescriptor_t descriptor) {
   const auto* t = call.get<cudnnTensorStruct>(descriptor);
   if (t == nullptr || !call.require(t->set, "a tensor descriptor that was never set")) return t;
-  call.require(t->type == CUDNN_DATA_FLOAT, "a tensor that is not float32");
+  call.require(t->type == CUDNN_DATA_FLOAT || t->type == CUDNN_DATA_HALF,
+               "a tensor that is neither float32 nor FP16");
   call.require(t->c_stride == 1 && t->w_stride >= t->c && t->h_stride >= t->w_stride * t->w &&
                    t->n_stride >= t->h_stride * t->h,
                "a tensor that is not NHWC");
   return t;
 }
 
+const cudnnTensorStruct* tensor(Call& call, cudnnTensorDescriptor_t descriptor) {
+  const auto* t = either_tensor(call, descriptor);
+  if (t != nullptr) call.require(t->type == CUDNN_DATA_FLOAT, "a tensor that is not float32");
+  return t;
+}
+
+bool packed(const cudnnTensorStruct& t) {
+  return t.w_stride == t.c && t.h_stride == t.w * t.c && t.n_stride == t.h * t.w * t.c;
+}
+
 const cudnnFilterStruct* filter(Call& call, cudnnFilterDescriptor_t descriptor) {
   const auto* f = call.get<cudnnFilterStruct>(descriptor);
   if (f == nullptr || !call.require(f->set, "a filter descriptor that was never set")) return f;
-  call.require(f->type == CUDNN_DATA_FLOAT, "a filter that is not float32");
   call.require(f->format == CUDNN_TENSOR_NHWC, "a filter that is not NHWC");
   return f;
 }
@@ -129,17 +146,23 @@ struct Convolved {
   const cudnnFilterStruct* w;
   const cudnnConvolutionStruct* mode;
   ConvShape shape;
+
+  Element element() const { return x->element(); }
+  bool half() const { return element() == Element::kHalf; }
 };
 
 bool read_convolution(Call& call, Convolved& c, cudnnTensorDescriptor_t x,
                       cudnnFilterDescriptor_t w, cudnnConvolutionDescriptor_t mode_descriptor,
                       cudnnTensorDescriptor_t y) {
-  c.x = tensor(call, x);
-  c.y = tensor(call, y);
+  c.x = either_tensor(call, x);
+  c.y = either_tensor(call, y);
   c.w = filter(call, w);
   c.mode = mode<cudnnConvolutionStruct>(call, mode_descriptor);
   if (!call.sound()) return false;
   const cudnnConvolutionStruct& m = *c.mode;
+  call.require(c.x->type == c.w->type && c.x->type == c.y->type,
+               "input, filter and output differ in type");
+  call.require(packed(*c.x) && packed(*c.y), "a tensor of a convolution that is not packed");
   call.require(m.mode == CUDNN_CROSS_CORRELATION, "not a cross-correlation");
   call.require(m.type == CUDNN_DATA_FLOAT, "the compute type is not float32");
   call.require(m.dilation_h == 1 && m.dilation_w == 1, "a dilated filter");
@@ -168,20 +191,37 @@ struct Proposed {
 
 constexpr int kUnusable = 5;  // of each pass some algorithm that is not the one proposed
 
+// How the stand-in runs a convolution of halves: one channel is nothing for its tensor cores.
+cudnnMathType_t half_math(const Convolved& c) {
+  return c.shape.c == 1 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
+}
+
 // Fastest first, with everything before the right one that must not be taken.
 template <typename Proposal>
-void propose(const Convolved& c, int sound_algorithm, int unsound_algorithm, int requested,
-             int* found, Proposal* proposals) {
+void propose(Call& call, const Convolved& c, int sound_algorithm, int unsound_algorithm,
+             int requested, int* found, Proposal* proposals) {
   using Algorithm = decltype(Proposal::algo);
+  call.require(c.mode->math == (c.half() ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH),
+               "a search without the wanted math type");
   const bool deterministic = !state().refuse_determinism;
   const size_t memory = workspace_size(c.shape, sound_algorithm);
-  const Proposed all[] = {
+  const Proposed floats[] = {
       {kUnusable, true, CUDNN_FMA_MATH, 0, CUDNN_STATUS_NOT_SUPPORTED},
       {unsound_algorithm, false, CUDNN_FMA_MATH, 0, CUDNN_STATUS_SUCCESS},
       {sound_algorithm, deterministic, CUDNN_FMA_MATH, size_t{1} << 40, CUDNN_STATUS_SUCCESS},
       {sound_algorithm, deterministic, CUDNN_DEFAULT_MATH, memory, CUDNN_STATUS_SUCCESS},
       {sound_algorithm, deterministic, CUDNN_FMA_MATH, memory, CUDNN_STATUS_SUCCESS},
   };
+  const cudnnStatus_t of_halves =
+      state().refuse_half ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
+  const Proposed halves[] = {
+      {kUnusable, true, CUDNN_TENSOR_OP_MATH, 0, CUDNN_STATUS_NOT_SUPPORTED},
+      {unsound_algorithm, false, CUDNN_TENSOR_OP_MATH, 0, of_halves},
+      {sound_algorithm, deterministic, half_math(c), size_t{1} << 40, of_halves},
+      {sound_algorithm, deterministic, CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION, memory, of_halves},
+      {sound_algorithm, deterministic, half_math(c), memory, of_halves},
+  };
+  const auto& all = c.half() ? halves : floats;
   *found = std::min(requested, int(std::size(all)));
   for (int i = 0; i < *found; ++i)
     proposals[i] = {
@@ -202,8 +242,16 @@ constexpr int kFilter = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
 void check_run(Call& call, const Convolved& c, int algorithm, int sound_algorithm, size_t bytes) {
   call.require(algorithm == sound_algorithm,
                "an algorithm that cannot run, or is not deterministic");
-  call.require(c.mode->math == CUDNN_FMA_MATH, "wrong math type");
+  call.require(c.mode->math == (c.half() ? half_math(c) : CUDNN_FMA_MATH), "wrong math type");
   call.require(bytes >= workspace_size(c.shape, algorithm), "the workspace is too small");
+}
+
+// The elements' type. Halves must be aligned as tensor cores need them.
+Element aligned(Call& call, const Convolved& c, std::initializer_list<const void*> operands) {
+  for (const void* operand : operands)
+    call.require(!c.half() || reinterpret_cast<uintptr_t>(operand) % 16 == 0,
+                 "halves that are not aligned to 16 bytes");
+  return c.element();
 }
 
 // A search or a query for one convolution.
@@ -215,7 +263,7 @@ cudnnStatus_t ask(const char* function, cudnnHandle_t handle, cudnnTensorDescrip
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   call.get<cudnnContext>(handle);
   Convolved c{};
-  if (read_convolution(call, c, x, w, mode, y)) give(c);
+  if (read_convolution(call, c, x, w, mode, y)) give(call, c);
   return answer(call);
 }
 
@@ -366,8 +414,8 @@ cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t descripto
                          const cudnnFilterDescriptor_t w, const cudnnConvolutionDescriptor_t mode, \
                          const cudnnTensorDescriptor_t y, const int requested, int* found,         \
                          cudnnConvolutionFwdAlgoPerf_t* proposals) {                               \
-    return ask(#function, handle, x, w, mode, y, [&](const Convolved& c) {                         \
-      propose(c, kForward, CUDNN_CONVOLUTION_FWD_ALGO_GEMM, requested, found, proposals);          \
+    return ask(#function, handle, x, w, mode, y, [&](Call& call, const Convolved& c) {             \
+      propose(call, c, kForward, CUDNN_CONVOLUTION_FWD_ALGO_GEMM, requested, found, proposals);    \
     });                                                                                            \
   }
 #define STAND_IN_DATA_SEARCH(function)                                                         \
@@ -375,18 +423,18 @@ cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t descripto
       cudnnHandle_t handle, const cudnnFilterDescriptor_t w, const cudnnTensorDescriptor_t dy, \
       const cudnnConvolutionDescriptor_t mode, const cudnnTensorDescriptor_t dx,               \
       const int requested, int* found, cudnnConvolutionBwdDataAlgoPerf_t* proposals) {         \
-    return ask(#function, handle, dx, w, mode, dy, [&](const Convolved& c) {                   \
-      propose(c, kData, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, requested, found, proposals);       \
+    return ask(#function, handle, dx, w, mode, dy, [&](Call& call, const Convolved& c) {       \
+      propose(call, c, kData, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, requested, found, proposals); \
     });                                                                                        \
   }
-#define STAND_IN_FILTER_SEARCH(function)                                                       \
-  cudnnStatus_t function(                                                                      \
-      cudnnHandle_t handle, const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t dy, \
-      const cudnnConvolutionDescriptor_t mode, const cudnnFilterDescriptor_t dw,               \
-      const int requested, int* found, cudnnConvolutionBwdFilterAlgoPerf_t* proposals) {       \
-    return ask(#function, handle, x, dw, mode, dy, [&](const Convolved& c) {                   \
-      propose(c, kFilter, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, requested, found, proposals);   \
-    });                                                                                        \
+#define STAND_IN_FILTER_SEARCH(function)                                                           \
+  cudnnStatus_t function(                                                                          \
+      cudnnHandle_t handle, const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t dy,     \
+      const cudnnConvolutionDescriptor_t mode, const cudnnFilterDescriptor_t dw,                   \
+      const int requested, int* found, cudnnConvolutionBwdFilterAlgoPerf_t* proposals) {           \
+    return ask(#function, handle, x, dw, mode, dy, [&](Call& call, const Convolved& c) {           \
+      propose(call, c, kFilter, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, requested, found, proposals); \
+    });                                                                                            \
   }
 STAND_IN_FORWARD_SEARCH(cudnnFindConvolutionForwardAlgorithm)
 STAND_IN_FORWARD_SEARCH(cudnnGetConvolutionForwardAlgorithm_v7)
@@ -400,7 +448,7 @@ cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(
     const cudnnConvolutionDescriptor_t mode, const cudnnTensorDescriptor_t y,
     cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
   return ask("cudnnGetConvolutionForwardWorkspaceSize", handle, x, w, mode, y,
-             [&](const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
+             [&](Call&, const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(
@@ -408,7 +456,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(
     const cudnnConvolutionDescriptor_t mode, const cudnnTensorDescriptor_t dx,
     cudnnConvolutionBwdDataAlgo_t algorithm, size_t* bytes) {
   return ask("cudnnGetConvolutionBackwardDataWorkspaceSize", handle, dx, w, mode, dy,
-             [&](const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
+             [&](Call&, const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(
@@ -416,7 +464,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(
     const cudnnConvolutionDescriptor_t mode, const cudnnFilterDescriptor_t dw,
     cudnnConvolutionBwdFilterAlgo_t algorithm, size_t* bytes) {
   return ask("cudnnGetConvolutionBackwardFilterWorkspaceSize", handle, x, dw, mode, dy,
-             [&](const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
+             [&](Call&, const Convolved& c) { *bytes = workspace_size(c.shape, algorithm); });
 }
 
 // ---- work --------------------------------------------------------------------------------------
@@ -435,15 +483,17 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha,
     return CUDNN_STATUS_BAD_PARAM;
   check_run(call, c, algorithm, kForward, bytes);
   const Indices at_x = places(*c.x), at_w = places(*c.w), at_y = places(*c.y);
-  call.reads("x", x, at_x);
-  call.reads("w", w, at_w);
-  if (scalar(beta) != 0) call.reads("y", y, at_y);
-  call.writes("y", y, at_y);
+  const Element e = aligned(call, c, {x, w, y});
+  call.reads("x", x, at_x, e);
+  call.reads("w", w, at_w, e);
+  if (scalar(beta) != 0) call.reads("y", y, at_y, e);
+  call.writes("y", y, at_y, e);
   call.scratch(workspace, bytes);
   call.launch(context->stream, handle, scalar(beta) != 0);
   if (call.sound())
-    blend(y, at_y, reference::conv2d_forward(gather(x, at_x), gather(w, at_w), {}, c.shape).value,
-          scalar(alpha), scalar(beta));
+    blend(y, at_y,
+          reference::conv2d_forward(gather(x, at_x, e), gather(w, at_w, e), {}, c.shape).value,
+          scalar(alpha), scalar(beta), e);
   return answer(call);
 }
 
@@ -462,33 +512,36 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
   if (!read_convolution(call, c, x_descriptor, w_descriptor, mode_descriptor, y_descriptor))
     return CUDNN_STATUS_BAD_PARAM;
   check_run(call, c, algorithm, kForward, bytes);
-  const auto* b = tensor(call, bias_descriptor);
-  const auto* added = tensor(call, z_descriptor);
+  const auto* b = either_tensor(call, bias_descriptor);
+  const auto* added = either_tensor(call, z_descriptor);
   const auto* act = mode<cudnnActivationStruct>(call, activation);
   if (!call.sound()) return CUDNN_STATUS_BAD_PARAM;
   call.require(b->n == 1 && b->h == 1 && b->w == 1 && b->c == c.y->c, "not a bias of the output");
   call.require(same_shape(*added, *c.y), "z is not as large as y");
+  call.require(b->type == c.y->type && added->type == c.y->type, "bias or z are not of y's type");
   // Without activation, cuDNN allows one algorithm only.
   call.require(act->mode == CUDNN_ACTIVATION_RELU, "not a ReLU");
   if (state().refuse_fusion) return CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
   const double keep = scalar(alpha2);
   const Indices at_x = places(*c.x), at_w = places(*c.w), at_y = places(*c.y);
   const Indices at_z = places(*added), at_bias = places(*b);
-  call.reads("x", x, at_x);
-  call.reads("w", w, at_w);
-  call.reads("bias", bias, at_bias);
-  if (keep != 0) call.reads("z", z, at_z);
-  call.writes("y", y, at_y);
+  const Element e = aligned(call, c, {x, w, y});
+  call.reads("x", x, at_x, e);
+  call.reads("w", w, at_w, e);
+  call.reads("bias", bias, at_bias, e);
+  if (keep != 0) call.reads("z", z, at_z, e);
+  call.writes("y", y, at_y, e);
   call.scratch(workspace, bytes);
   call.launch(context->stream, handle, keep != 0);
   if (!call.sound()) return CUDNN_STATUS_BAD_PARAM;
   reference::Tensor sums =
-      reference::conv2d_forward(gather(x, at_x), gather(w, at_w), {}, c.shape).value;
-  const reference::Tensor shift = gather(bias, at_bias);
-  const reference::Tensor kept = keep != 0 ? gather(z, at_z) : reference::Tensor(sums.size(), 0.0);
+      reference::conv2d_forward(gather(x, at_x, e), gather(w, at_w, e), {}, c.shape).value;
+  const reference::Tensor shift = gather(bias, at_bias, e);
+  const reference::Tensor kept =
+      keep != 0 ? gather(z, at_z, e) : reference::Tensor(sums.size(), 0.0);
   for (size_t i = 0; i < sums.size(); ++i)
     sums[i] = relu(scalar(alpha1) * sums[i] + keep * kept[i] + shift[i % shift.size()]);
-  blend(y, at_y, sums, 1, 0);
+  blend(y, at_y, sums, 1, 0, e);
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -508,16 +561,17 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
     return CUDNN_STATUS_BAD_PARAM;
   check_run(call, c, algorithm, kData, bytes);
   const Indices at_dx = places(*c.x), at_w = places(*c.w), at_dy = places(*c.y);
-  call.reads("w", w, at_w);
-  call.reads("dy", dy, at_dy);
-  if (scalar(beta) != 0) call.reads("dx", dx, at_dx);
-  call.writes("dx", dx, at_dx);
+  const Element e = aligned(call, c, {w, dy, dx});
+  call.reads("w", w, at_w, e);
+  call.reads("dy", dy, at_dy, e);
+  if (scalar(beta) != 0) call.reads("dx", dx, at_dx, e);
+  call.writes("dx", dx, at_dx, e);
   call.scratch(workspace, bytes);
   call.launch(context->stream, handle, scalar(beta) != 0);
   if (call.sound())
     blend(dx, at_dx,
-          reference::conv2d_backward_data(gather(dy, at_dy), gather(w, at_w), c.shape).value,
-          scalar(alpha), scalar(beta));
+          reference::conv2d_backward_data(gather(dy, at_dy, e), gather(w, at_w, e), c.shape).value,
+          scalar(alpha), scalar(beta), e);
   return answer(call);
 }
 
@@ -535,16 +589,18 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(
     return CUDNN_STATUS_BAD_PARAM;
   check_run(call, c, algorithm, kFilter, bytes);
   const Indices at_x = places(*c.x), at_dw = places(*c.w), at_dy = places(*c.y);
-  call.reads("x", x, at_x);
-  call.reads("dy", dy, at_dy);
-  if (scalar(beta) != 0) call.reads("dw", dw, at_dw);
-  call.writes("dw", dw, at_dw);
+  const Element e = aligned(call, c, {x, dy, dw});
+  call.reads("x", x, at_x, e);
+  call.reads("dy", dy, at_dy, e);
+  if (scalar(beta) != 0) call.reads("dw", dw, at_dw, e);
+  call.writes("dw", dw, at_dw, e);
   call.scratch(workspace, bytes);
   call.launch(context->stream, handle, scalar(beta) != 0);
   if (call.sound())
-    blend(dw, at_dw,
-          reference::conv2d_backward_filter(gather(x, at_x), gather(dy, at_dy), c.shape).value,
-          scalar(alpha), scalar(beta));
+    blend(
+        dw, at_dw,
+        reference::conv2d_backward_filter(gather(x, at_x, e), gather(dy, at_dy, e), c.shape).value,
+        scalar(alpha), scalar(beta), e);
   return answer(call);
 }
 
@@ -604,16 +660,17 @@ cudnnStatus_t cudnnTransformTensor(cudnnHandle_t handle, const void* alpha,
   Call call("cudnnTransformTensor");
   if (call.fails()) return CUDNN_STATUS_EXECUTION_FAILED;
   const auto* context = call.get<cudnnContext>(handle);
-  const auto* from = tensor(call, x_descriptor);
-  const auto* to = tensor(call, y_descriptor);
+  const auto* from = either_tensor(call, x_descriptor);
+  const auto* to = either_tensor(call, y_descriptor);
   if (!call.sound()) return CUDNN_STATUS_BAD_PARAM;
   call.require(same_shape(*from, *to), "source and destination differ in shape");
   const Indices at_x = places(*from), at_y = places(*to);
-  call.reads("x", x, at_x);
-  if (scalar(beta) != 0) call.reads("y", y, at_y);
-  call.writes("y", y, at_y);
+  call.reads("x", x, at_x, from->element());
+  if (scalar(beta) != 0) call.reads("y", y, at_y, to->element());
+  call.writes("y", y, at_y, to->element());
   call.launch(context->stream, handle, scalar(beta) != 0);
-  if (call.sound()) blend(y, at_y, gather(x, at_x), scalar(alpha), scalar(beta));
+  if (call.sound())
+    blend(y, at_y, gather(x, at_x, from->element()), scalar(alpha), scalar(beta), to->element());
   return answer(call);
 }
 

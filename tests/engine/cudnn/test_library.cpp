@@ -4,7 +4,7 @@
 #undef CHECK  // kernels/check.h has its own
 
 #include "host/engine/backends/cudnn/gemm.h"
-#include "host/engine/backends/cudnn/padded_input.h"
+#include "host/engine/backends/cudnn/library_tensor.h"
 #include "tests/support/cases.h"
 
 namespace mnist::MNIST_TARGET {

@@ -25,6 +25,8 @@ class Context {
   explicit Context(const CudnnOptions& options) : options_(options) { on(setup_); }
 
   const CudnnOptions& options() const { return options_; }
+  // What the layers are to compute on.
+  Precision precision() const { return options_.fp16 ? Precision::kHalf : Precision::kFloat; }
   cublasLtHandle_t cublas() const { return cublas_.get(); }
 
   // The handle that launches on `stream`: each stream has its own, since a handle's memory serves

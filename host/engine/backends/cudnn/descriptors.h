@@ -1,5 +1,5 @@
 // Owners of cuDNN's and cuBLASLt's handles and descriptors, and functions that make them.
-// Tensors are float32 and NHWC throughout; filters are KRSC, which cuDNN calls NHWC too.
+// Tensors are NHWC throughout; filters are KRSC, which cuDNN calls NHWC too.
 #pragma once
 
 #include <cublasLt.h>
@@ -12,6 +12,19 @@
 #include "kernels/shapes.h"
 
 namespace mnist::MNIST_TARGET::cudnn {
+
+// The operands of convolutions and products; sums are float32 either way. All else is float32.
+enum class Precision { kFloat, kHalf };
+
+inline cudnnDataType_t tensor_type(Precision precision) {
+  return precision == Precision::kHalf ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT;
+}
+inline cudaDataType_t matrix_type(Precision precision) {
+  return precision == Precision::kHalf ? CUDA_R_16F : CUDA_R_32F;
+}
+inline size_t size_of(Precision precision) {
+  return precision == Precision::kHalf ? 2 : sizeof(float);
+}
 
 // A failure to destroy has no cure, and is that of an earlier fault, which has been reported.
 struct Destroy {
@@ -62,27 +75,29 @@ inline Tensor make_tensor() {
 }
 
 // [n,h,w,c]
-inline Tensor make_tensor(int n, int h, int w, int c) {
+inline Tensor make_tensor(int n, int h, int w, int c, Precision precision = Precision::kFloat) {
   Tensor tensor = make_tensor();
-  CUDNN_CHECK(
-      cudnnSetTensor4dDescriptor(tensor.get(), CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, n, c, h, w));
+  CUDNN_CHECK(cudnnSetTensor4dDescriptor(tensor.get(), CUDNN_TENSOR_NHWC, tensor_type(precision), n,
+                                         c, h, w));
   return tensor;
 }
 
 // [n,h,w,c] as a part of [n,rows,columns,c]
-inline Tensor make_part(int n, int h, int w, int c, int rows, int columns) {
+inline Tensor make_part(int n, int h, int w, int c, int rows, int columns,
+                        Precision precision = Precision::kFloat) {
   Tensor tensor = make_tensor();
-  CUDNN_CHECK(cudnnSetTensor4dDescriptorEx(tensor.get(), CUDNN_DATA_FLOAT, n, c, h, w,
+  CUDNN_CHECK(cudnnSetTensor4dDescriptorEx(tensor.get(), tensor_type(precision), n, c, h, w,
                                            rows * columns * c, 1, columns * c, c));
   return tensor;
 }
 
 // [k,r,s,c]
-inline Filter make_filter(int k, int r, int s, int c) {
+inline Filter make_filter(int k, int r, int s, int c, Precision precision = Precision::kFloat) {
   cudnnFilterDescriptor_t filter = nullptr;
   CUDNN_CHECK(cudnnCreateFilterDescriptor(&filter));
   Filter owner(filter);
-  CUDNN_CHECK(cudnnSetFilter4dDescriptor(filter, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k, c, r, s));
+  CUDNN_CHECK(
+      cudnnSetFilter4dDescriptor(filter, tensor_type(precision), CUDNN_TENSOR_NHWC, k, c, r, s));
   return owner;
 }
 
@@ -117,10 +132,11 @@ inline ReluActivation make_relu() {
 }
 
 // A packed column-major matrix: element (row, column) at row + column * rows.
-inline Owned<cublasLtMatrixLayout_t> make_matrix(int rows, int columns) {
+inline Owned<cublasLtMatrixLayout_t> make_matrix(int rows, int columns,
+                                                 Precision precision = Precision::kFloat) {
   cublasLtMatrixLayout_t layout = nullptr;
-  CUBLAS_CHECK(
-      cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, uint64_t(rows), uint64_t(columns), rows));
+  CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, matrix_type(precision), uint64_t(rows),
+                                          uint64_t(columns), rows));
   return Owned<cublasLtMatrixLayout_t>(layout);
 }
 

@@ -5,7 +5,7 @@ namespace {
 
 // NVIDIA's advice for Hopper; more than any algorithm for these sizes asks for.
 constexpr uint64_t kWorkspaceLimit = uint64_t{32} << 20;
-// Tensors begin at multiples of 16 bytes in the arenas.
+// Tensors begin at multiples of 16 bytes in the arenas, and at larger ones in copies.
 constexpr uint32_t kAlignment = 16;
 
 template <typename T>
@@ -50,10 +50,11 @@ Owned<cublasLtMatmulPreference_t> make_preference() {
 
 }  // namespace
 
-Gemm::Gemm(const Context& context, const Operand& a, const Operand& b, cublasLtEpilogue_t epilogue)
+Gemm::Gemm(const Context& context, const Operand& a, const Operand& b, Precision precision,
+           cublasLtEpilogue_t epilogue)
     : product_(make_product(a, b, epilogue)),
-      a_(make_matrix(a.rows, a.columns)),
-      b_(make_matrix(b.rows, b.columns)) {
+      a_(make_matrix(a.rows, a.columns, precision)),
+      b_(make_matrix(b.rows, b.columns, precision)) {
   const int m = a.transposed ? a.columns : a.rows;
   const int n = b.transposed ? b.rows : b.columns;
   d_ = make_matrix(m, n);
@@ -72,12 +73,12 @@ Gemm::Gemm(const Context& context, const Operand& a, const Operand& b, cublasLtE
   supported_ = true;
 }
 
-void Gemm::run(const Context& context, float* d, const float* a, const float* b,
+void Gemm::run(const Context& context, float alpha, float* d, const void* a, const void* b,
                const float* vector, cudaStream_t stream) const {
   if (!supported_)
     cublas_check(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
   if (vector != nullptr) set(product_.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
-  CUBLAS_CHECK(cublasLtMatmul(context.cublas(), product_.get(), &kOne, a, a_.get(), b, b_.get(),
+  CUBLAS_CHECK(cublasLtMatmul(context.cublas(), product_.get(), &alpha, a, a_.get(), b, b_.get(),
                               &kZero, d, d_.get(), d, d_.get(), &algorithm_, workspace_.data(),
                               workspace_.bytes(), stream));
 }

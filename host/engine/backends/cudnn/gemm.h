@@ -16,19 +16,22 @@ struct Operand {
   bool transposed = false;
 };
 
-// d [m,n] = op(a) op(b), followed by an epilogue.
+// d [m,n] = alpha op(a) op(b), followed by an epilogue. a and b have the precision that is given;
+// d, `vector` and all sums are float32.
 class Gemm {
  public:
   // Asks cuBLASLt's heuristic for an algorithm, and holds the workspace that it needs.
-  Gemm(const Context& context, const Operand& a, const Operand& b, cublasLtEpilogue_t epilogue);
+  // With FP16 operands there is no BGRADA: whether alpha scales that sum is not documented.
+  Gemm(const Context& context, const Operand& a, const Operand& b, Precision precision,
+       cublasLtEpilogue_t epilogue);
 
   // Whether cuBLASLt has this product with this epilogue.
   bool supported() const { return supported_; }
 
   // `vector` is the bias, or where the bias gradient goes, if the epilogue has one. Throws
   // CublasError where not supported.
-  void run(const Context& context, float* d, const float* a, const float* b, const float* vector,
-           cudaStream_t stream) const;
+  void run(const Context& context, float alpha, float* d, const void* a, const void* b,
+           const float* vector, cudaStream_t stream) const;
 
  private:
   Owned<cublasLtMatmulDesc_t> product_;

@@ -1,16 +1,18 @@
 // Max pooling by cuDNN. The gradient goes to one position of each window (the deterministic mode),
 // found by comparing x with y.
 #include <limits>
+#include <optional>
 
+#include "host/engine/backends/cudnn/library_tensor.h"
 #include "host/engine/backends/cudnn/ops.h"
-#include "host/engine/backends/cudnn/padded_input.h"
 
 namespace mnist::MNIST_TARGET::cudnn {
 namespace {
 
 struct PoolingPlan {
-  PaddedInput input;
+  LibraryTensor x;
   Tensor y;
+  std::optional<LibraryTensor> dx;  // in training
 };
 
 class MaxPooling final : public LayerOp {
@@ -29,30 +31,36 @@ class MaxPooling final : public LayerOp {
 
   void forward(float* y, const float* x, const Pass& pass) override {
     const PoolingPlan& plan = planned(pass);
-    const cudnnHandle_t cudnn = context_->on(pass.stream);
-    const float* input = plan.input.copy_in(cudnn, x);
-    CUDNN_CHECK(cudnnPoolingForward(cudnn, pooling_.get(), &kOne, plan.input.tensor(), input,
-                                    &kZero, plan.y.get(), y));
+    const void* input = plan.x.copy_in(*context_, x, pass);
+    CUDNN_CHECK(cudnnPoolingForward(context_->on(pass.stream), pooling_.get(), &kOne,
+                                    plan.x.tensor(), input, &kZero, plan.y.get(), y));
   }
 
   void backward_data(float* dx, const float* dy, const float* x, const float* y, bool gate,
                      const Pass& pass) override {
     const PoolingPlan& plan = planned(pass);
     const cudnnHandle_t cudnn = context_->on(pass.stream);
+    const LibraryTensor& gradient = plan.dx.value();
     CUDNN_CHECK(cudnnPoolingBackward(cudnn, pooling_.get(), &kOne, plan.y.get(), y, plan.y.get(),
-                                     dy, plan.input.tensor(), plan.input.padded(x), &kZero,
-                                     plan.input.tensor(), plan.input.padded_gradient(dx)));
-    plan.input.copy_out(cudnn, dx);
-    if (gate) context_->gate(cudnn, plan.input.original(), dx, x);
+                                     dy, plan.x.tensor(), plan.x.get(x), &kZero, gradient.tensor(),
+                                     gradient.place(dx)));
+    gradient.copy_out(*context_, dx, pass);
+    if (gate) context_->gate(cudnn, plan.x.original(), dx, x);
   }
 
  private:
   const PoolingPlan& planned(const Pass& pass) { return plan(pass.n, pass.stream); }
   const PoolingPlan& plan(int n, cudaStream_t stream) {
     return plans_.at(n, stream, [this](int batch) {
-      return PoolingPlan{PaddedInput(*context_, batch, rows_, columns_, shape_.c,
-                                     -std::numeric_limits<float>::infinity(), mode_),
-                         make_tensor(batch, shape_.p, shape_.q, shape_.c)};
+      const auto input = [&](LibraryTensor::Content content) {
+        return LibraryTensor(*context_, Precision::kFloat, content, batch, rows_, columns_,
+                             shape_.c, -std::numeric_limits<float>::infinity());
+      };
+      PoolingPlan plan{input(LibraryTensor::Content::kValues),
+                       make_tensor(batch, shape_.p, shape_.q, shape_.c),
+                       {}};
+      if (mode_ == Mode::kTraining) plan.dx = input(LibraryTensor::Content::kGradient);
+      return plan;
     });
   }
 

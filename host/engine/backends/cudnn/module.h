@@ -14,7 +14,8 @@
 
 namespace mnist::MNIST_TARGET {
 
-// All arithmetic is that of float32: tensor cores, which round operands to TF32, are never used.
+// Without fp16 all arithmetic is that of float32: tensor cores, which round operands to TF32, are
+// never used.
 struct CudnnOptions {
   // The caller's current device, which the module's own copy of the CUDA runtime must be told.
   int device = 0;
@@ -22,6 +23,10 @@ struct CudnnOptions {
   // which chooses the same in every run, so that a run repeats to the bit. Either way only
   // deterministic algorithms are taken.
   bool timed_search = false;
+  // Convolutions and products of operands rounded to FP16, summed in float32, on tensor cores where
+  // the libraries have them. Results of convolutions are rounded to FP16 too, since cuDNN gives no
+  // others. Tensors between the layers remain float32.
+  bool fp16 = false;
 };
 
 class CudnnLibrary {
@@ -45,7 +50,7 @@ struct CudnnModule {
 
 // Raise the first number when an interface above or in backend.h changes.
 inline constexpr uint64_t kCudnnModuleAbi =
-    ((uint64_t{2} << 12 | sizeof(Model)) << 12 | sizeof(Layer)) << 12 | sizeof(LayerOp);
+    ((uint64_t{3} << 12 | sizeof(Model)) << 12 | sizeof(Layer)) << 12 | sizeof(LayerOp);
 
 inline constexpr const char* kCudnnModuleFile = "cuda-mnist-cudnn.so";
 inline constexpr const char* kCudnnModuleSymbol = "cuda_mnist_cudnn_module";
