@@ -16,9 +16,9 @@ constexpr int kBatch = 3;
 // Every layer of a model and all its buffers; both passes when run().
 class Net {
  public:
-  explicit Net(Mode mode, const char* arch = kArch)
-      : model_(parse_arch(arch, {9, 8, 2})),
-        library_(cuda_mnist_cudnn_module.open({})),
+  explicit Net(Mode mode, bool fp16 = false)
+      : model_(parse_arch(kArch, {9, 8, 2})),
+        library_(cuda_mnist_cudnn_module.open({.fp16 = fp16})),
         mode_(mode) {
     for (size_t i = 0; i < model_.layers.size(); ++i)
       if (auto op = library_->layer_op(model_, int(i), kBatch, mode)) ops_.push_back(std::move(op));
@@ -28,7 +28,7 @@ class Net {
     activations_.push_back(upload(random.rectified(kBatch * size_t(model_.input.size()))));
     for (const auto& op : ops_) activations_.emplace_back(kBatch * size_t(op->output_size));
     for (const auto& buffer : activations_) {
-      by_.push_back(upload(random.reals(buffer.size())));
+      by_.push_back(upload(random.reals(buffer.size(), -0.01f, 0.01f)));
     }
   }
 
@@ -67,11 +67,12 @@ class Net {
 };
 
 TEST_CASE("cudnn module maps layers to ops", "[cudnn]") {
+  const bool fp16 = GENERATE(false, true);
   stand_in::reset();
   REQUIRE(cuda_mnist_cudnn_module.abi == kCudnnModuleAbi);
   REQUIRE(cuda_mnist_cudnn_module.versions().find("cuDNN 9.") == 0);
   {
-    Net net(Mode::kTraining);
+    Net net(Mode::kTraining, fp16);
     std::vector<std::string> names;
     for (const auto& op : net.ops()) names.push_back(op->name);
     // Dropout is not among them, nor is flatten.
@@ -103,7 +104,7 @@ TEST_CASE("cudnn module maps layers to ops", "[cudnn]") {
 
 TEST_CASE("cudnn ops for inference plan no backward pass", "[cudnn]") {
   stand_in::reset();
-  Net net(Mode::kInference);
+  Net net(Mode::kInference, GENERATE(false, true));
   net.run();
   REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardDataAlgorithm_v7") == 0);
   REQUIRE(stand_in::calls("cudnnGetConvolutionBackwardFilterAlgorithm_v7") == 0);
@@ -112,9 +113,10 @@ TEST_CASE("cudnn ops for inference plan no backward pass", "[cudnn]") {
 }
 
 TEST_CASE("cudnn ops can be recorded into a graph", "[cudnn]") {
+  const bool fp16 = GENERATE(false, true);
   stand_in::reset();
   stand_in::refuse_fusion(GENERATE(false, true));
-  Net net(Mode::kTraining);
+  Net net(Mode::kTraining, fp16);
   net.run();
   stand_in::set_capturing(true);
   net.run();
@@ -144,8 +146,9 @@ TEST_CASE("a convolution that was fused once is not split later", "[cudnn]") {
 }
 
 TEST_CASE("cudnn ops repeat to the bit", "[cudnn]") {
+  const bool fp16 = GENERATE(false, true);
   stand_in::reset();
-  Net first(Mode::kTraining), second(Mode::kTraining);
+  Net first(Mode::kTraining, fp16), second(Mode::kTraining, fp16);
   first.run();
   second.run();
   REQUIRE(same_bits(first.gradients(), second.gradients()));
@@ -193,7 +196,8 @@ TEST_CASE("cudnn without a deterministic algorithm says so", "[cudnn]") {
 
 // Makes the first call fail, then the second, and so on through construction and both passes.
 TEST_CASE("every failing call of cuDNN, cuBLAS and CUDA is noticed, and nothing leaks", "[cudnn]") {
-  for (bool fused : {true, false}) {
+  for (const auto& [fused, fp16] :
+       {std::pair{true, false}, {false, false}, {true, true}, {false, true}}) {
     stand_in::reset();
     stand_in::refuse_bias_gradient(!fused);
     stand_in::refuse_fusion(!fused);
@@ -202,7 +206,7 @@ TEST_CASE("every failing call of cuDNN, cuBLAS and CUDA is noticed, and nothing 
       std::string what;
       stand_in::fail_call(number);
       try {
-        Net net(Mode::kTraining);
+        Net net(Mode::kTraining, fp16);
         net.run();
         net.run(2);
       } catch (const CudnnError& error) {
