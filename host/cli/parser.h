@@ -12,6 +12,7 @@
 #include "host/data/dataset.h"
 #include "host/engine/engine.h"
 #include "host/error.h"
+#include "host/model/math.h"
 
 namespace mnist::cli {
 

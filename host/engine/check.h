@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "host/model/math.h"
+
 namespace mnist {
 
 // How far two backends are apart in one pass of an operation. Every element of a result is a sum of
@@ -18,12 +20,16 @@ struct OperationDifference {
   std::string error;   // why the other backend could not run it at all; `largest` is infinite then
 };
 
-inline constexpr double kBackendTolerance = 1e-5;
-inline bool agrees(const OperationDifference& difference) {
-  return difference.largest <= kBackendTolerance;
+// FP16 rounds each operand by up to 2^-11 of it, a product's two by 9.8e-4 of the product.
+constexpr double backend_tolerance(Math math) {
+  return math == Math::kFp16 ? 1e-3 : 1e-5;
+}
+inline bool agrees(const OperationDifference& difference, Math math = Math::kFp32) {
+  return difference.largest <= backend_tolerance(math);
 }
 
-// Both backends on the GPU. Throws Error(kUnavailable) where there is none, or no cuDNN.
-std::vector<OperationDifference> check_backends();
+// The native backend, in float32, and the cudnn backend in the given arithmetic, both on the GPU.
+// Throws Error(kUnavailable) where there is none, or no cuDNN.
+std::vector<OperationDifference> check_backends(Math math);
 
 }  // namespace mnist

@@ -21,8 +21,8 @@ struct TargetApi {
   std::unique_ptr<Engine> (*make_engine)(const Model& model, const EngineConfig& config);
   std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads);
   std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads);
-  std::string (*cudnn_versions)();                       // throws Error(kUnavailable)
-  std::vector<OperationDifference> (*check_backends)();  // throws Error(kUnavailable)
+  std::string (*cudnn_versions)();                                // throws Error(kUnavailable)
+  std::vector<OperationDifference> (*check_backends)(Math math);  // throws Error(kUnavailable)
 };
 
 // Throws Error(kUnavailable) where the target cannot be used: the build lacks it, or the machine

@@ -296,6 +296,13 @@ TEST_CASE("operations of the cudnn backend", "[backends]") {
       REQUIRE(agrees(d));
     }
   }
+  SECTION("in FP16 against the native backend") {
+    const auto halves = make_backend(BackendKind::kCudnn, {.fp16 = true});
+    for (const OperationDifference& d : differences(*native, *halves, check_cases(kModelBatch))) {
+      INFO(d.name << " " << d.shape << " differs by " << d.largest << " " << d.error);
+      REQUIRE(agrees(d, Math::kFp16));
+    }
+  }
 }
 
 #endif

@@ -24,8 +24,8 @@ struct Pass {
   const StepState* state;  // read by dropout alone
   int n;                   // samples in the batch
   cudaStream_t stream;
-  // Tensors and weights are those of the last call: an op that converts its operands need not do it
-  // again, nor convert its results back. So bench times a library's FP16 alone.
+  // Tensors and weights are those of the last call: an op that keeps them in a form of its own need
+  // not convert them again, nor its results back. So bench times a library's FP16 alone.
   bool kept = false;
 };
 

@@ -5,9 +5,9 @@
 
 namespace mnist {
 
-std::vector<OperationDifference> check_backends() {
+std::vector<OperationDifference> check_backends(Math math) {
   try {
-    return usable_target(Target::kCuda).check_backends();
+    return usable_target(Target::kCuda).check_backends(math);
   } catch (const Error& error) {
     throw Error(error.code(), std::string("check-backends: ") + error.what());
   }

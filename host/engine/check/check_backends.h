@@ -14,7 +14,8 @@ namespace mnist::MNIST_TARGET {
 std::vector<OperationDifference> differences(Backend& native, Backend& other,
                                              const std::vector<CheckCase>& cases);
 
-// native against cudnn. Throws Error(kUnavailable) where there is no cuDNN.
-std::vector<OperationDifference> check_backends();
+// native in float32 against cudnn in the given arithmetic. Throws Error(kUnavailable) where there
+// is no cuDNN.
+std::vector<OperationDifference> check_backends(Math math);
 
 }  // namespace mnist::MNIST_TARGET

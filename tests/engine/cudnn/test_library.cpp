@@ -18,17 +18,20 @@ struct Extents4 {
 };
 
 TEST_CASE("cuDNN takes the descriptors of convolutions", "[cudnn]") {
+  const Precision precision = GENERATE(Precision::kFloat, Precision::kHalf);
   std::vector<ConvShape> shapes = edge_conv_shapes();
   for (const ConvShape& shape : model_conv_shapes(128)) shapes.push_back(shape);
   for (const ConvShape& s : shapes) {
     INFO(to_string(s));
     const WindowAxis rows{s.h, s.r, s.stride_h, s.pad_h, s.p};
     const WindowAxis columns{s.w, s.s, s.stride_w, s.pad_w, s.q};
-    const Tensor x = make_tensor(s.n, rows.library_size(), columns.library_size(), s.c);
-    const Tensor y = make_tensor(s.n, s.p, s.q, s.k);
-    const Filter w = make_filter(s.k, s.r, s.s, s.c);
+    const bool half = precision == Precision::kHalf;
+    const Tensor x = make_tensor(s.n, rows.library_size(), columns.library_size(), s.c, precision);
+    const Tensor y = make_tensor(s.n, s.p, s.q, s.k, precision);
+    const Filter w = make_filter(s.k, s.r, s.s, s.c, precision);
+    const cudnnMathType_t wanted = half ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH;
     const ConvolutionMode mode = make_convolution_mode(rows.library_pad(), columns.library_pad(),
-                                                       s.stride_h, s.stride_w, CUDNN_FMA_MATH);
+                                                       s.stride_h, s.stride_w, wanted);
 
     Extents4 out{};
     CUDNN_CHECK(cudnnGetConvolution2dForwardOutputDim(mode.get(), x.get(), w.get(), &out.n, &out.c,
@@ -36,19 +39,19 @@ TEST_CASE("cuDNN takes the descriptors of convolutions", "[cudnn]") {
     REQUIRE(out == Extents4{s.n, s.p, s.q, s.k});
     cudnnMathType_t math{};
     CUDNN_CHECK(cudnnGetConvolutionMathType(mode.get(), &math));
-    REQUIRE(math == CUDNN_FMA_MATH);
+    REQUIRE(math == wanted);
     size_t bytes = 0;
     CUDNN_CHECK(cudnnGetFilterSizeInBytes(w.get(), &bytes));
-    REQUIRE(bytes == s.filter_size() * sizeof(float));
+    REQUIRE(bytes == s.filter_size() * (half ? 2 : 4));
     CUDNN_CHECK(cudnnGetTensorSizeInBytes(y.get(), &bytes));
-    REQUIRE(bytes == s.output_size() * sizeof(float));
+    REQUIRE(bytes == s.output_size() * (half ? 2 : 4));
 
     cudnnDataType_t type{};
     Extents4 extents{}, strides{};
     CUDNN_CHECK(cudnnGetTensor4dDescriptor(y.get(), &type, &extents.n, &extents.c, &extents.h,
                                            &extents.w, &strides.n, &strides.c, &strides.h,
                                            &strides.w));
-    REQUIRE(type == CUDNN_DATA_FLOAT);
+    REQUIRE(type == (half ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT));
     REQUIRE(extents == Extents4{s.n, s.p, s.q, s.k});
     REQUIRE(strides == Extents4{s.p * s.q * s.k, s.q * s.k, s.k, 1});
   }
@@ -75,7 +78,21 @@ TEST_CASE("cuDNN takes the descriptors of pooling", "[cudnn]") {
 
 TEST_CASE("the other descriptors are taken too", "[cudnn]") {
   REQUIRE(make_relu() != nullptr);
-  REQUIRE(make_matrix(3, 5) != nullptr);
+  for (const Precision precision : {Precision::kFloat, Precision::kHalf}) {
+    const auto matrix = make_matrix(3, 5, precision);
+    uint32_t type = 0;
+    CUBLAS_CHECK(cublasLtMatrixLayoutGetAttribute(matrix.get(), CUBLASLT_MATRIX_LAYOUT_TYPE, &type,
+                                                  sizeof type, nullptr));
+    REQUIRE(type == uint32_t(precision == Precision::kHalf ? CUDA_R_16F : CUDA_R_32F));
+    cudnnDataType_t part_type{};
+    Extents4 extents{}, strides{};
+    CUDNN_CHECK(cudnnGetTensor4dDescriptor(make_part(2, 3, 4, 5, 6, 7, precision).get(), &part_type,
+                                           &extents.n, &extents.c, &extents.h, &extents.w,
+                                           &strides.n, &strides.c, &strides.h, &strides.w));
+    REQUIRE(part_type == tensor_type(precision));
+    REQUIRE(extents == Extents4{2, 3, 4, 5});
+    REQUIRE(strides == Extents4{6 * 7 * 5, 7 * 5, 5, 1});
+  }
   REQUIRE_NOTHROW(Transposition(3, 5));
 }
 

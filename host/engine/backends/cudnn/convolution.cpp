@@ -90,11 +90,13 @@ class Convolution final : public LayerOp {
   }
 
   void load_weights(const Pass& pass) override {
+    if (pass.kept) return;
     to_library_.run(*context_, krsc_.data(), offsets_.kernel_in(pass.weights), pass.stream);
     weights_.copy_in(*context_, krsc_.data(), pass);
     if (offsets_.has_bias()) bias_.copy_in(*context_, offsets_.bias_in(pass.weights), pass);
   }
   void store_gradients(float* gradients, const Pass& pass) override {
+    if (pass.kept) return;
     gradient_->copy_out(*context_, krsc_gradient_.data(), pass);
     to_arena_.run(*context_, offsets_.kernel_in(gradients), krsc_gradient_.data(), pass.stream);
   }
