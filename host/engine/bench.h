@@ -1,6 +1,6 @@
-// Timings: every launcher of kernels.h on its own, the operations of both backends, the whole
-// training step and an epoch. Plain C++; the kernels' part is implemented once per target, in
-// engine/.
+// Timings: every launcher of kernels.h or fused/fused.h on its own, the operations of both
+// backends, the whole training step and an epoch. Plain C++; the kernels' part is implemented once
+// per target, in engine/.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@ struct BenchRow {
   std::string shape;    // "128x13x13x32 3x3x64"; in a comparison "128x13x13x32 conv:64x3"
   std::string backend;  // "native", "cudnn"; "naive": the launcher's `_naive` twin
   double flops = 0;     // a multiplication with an addition counts as two; 0: not counted
+  Math math = Math::kFp32;
 };
 
 struct BenchTimes {
@@ -44,27 +45,30 @@ class KernelBench {
   virtual BenchTimes time(size_t row, int repeats) = 0;
 };
 
-// `naive`: the `_naive` launchers too. `threads` as in EngineConfig. Throws Error(kUnavailable) if
-// the target cannot be used.
-std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads);
+// The launchers of kernels.h; naive: the `_naive` ones too. kFp16: those of fused/fused.h.
+// `threads` as in EngineConfig. Throws Error(kUnavailable) if the target cannot be used.
+std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads,
+                                               Math math = Math::kFp32);
 
 // The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
 // of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters
-// already in the backend's layout. Throws Error(kUnavailable) where a target or backend cannot be
-// used.
-std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads);
+// already in the backend's layout. kFp16: the fused kernels of a training step, each followed by
+// all that it does in place of the libraries, one operation after the other. Throws
+// Error(kUnavailable) where a target or backend cannot be used.
+std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads,
+                                                   Math math = Math::kFp32);
 
 inline constexpr int kStepBatch = 128;  // of the step, and of the epoch's steps
 
 // The training step of the default model as `train` runs it: batches streamed from the host, the
 // captured graph replayed. A launch is a step.
-BenchRow step_row(BackendKind backend = BackendKind::kNative);
-BenchTimes time_step(Target target, BackendKind backend, int repeats, int threads);
+BenchRow step_row(BackendKind backend = BackendKind::kNative, Math math = Math::kFp32);
+BenchTimes time_step(Target target, BackendKind backend, Math math, int repeats, int threads);
 
 // An epoch as `train` runs it: 60,000 images in steps of kStepBatch, then 10,000 for validation. At
 // least one, at most `repeats`, no new one after ten seconds.
-BenchRow epoch_row(BackendKind backend = BackendKind::kNative);
-BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads);
+BenchRow epoch_row(BackendKind backend = BackendKind::kNative, Math math = Math::kFp32);
+BenchTimes time_epoch(Target target, BackendKind backend, Math math, int repeats, int threads);
 
 // What training costs the thread that launches it, of our own code and in calls of the CUDA
 // runtime: epochs of the default model as epoch_row() describes them, on the cpu target's runtime,
@@ -81,6 +85,6 @@ struct HostCosts {
   std::vector<Calls> calls;
   double nodes_per_step = 0, nodes_per_epoch = 0;  // of the graphs launched
 };
-HostCosts host_costs(int repeats);
+HostCosts host_costs(Math math, int repeats);
 
 }  // namespace mnist

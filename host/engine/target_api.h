@@ -19,8 +19,8 @@ struct TargetApi {
   std::string (*select_device)(int index);  // empty: done
   std::string (*math_unusable_reason)(const Model& model, const EngineConfig& config);
   std::unique_ptr<Engine> (*make_engine)(const Model& model, const EngineConfig& config);
-  std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads);
-  std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads);
+  std::unique_ptr<KernelBench> (*make_kernel_bench)(bool naive, int threads, Math math);
+  std::unique_ptr<KernelBench> (*make_comparison_bench)(bool with_cudnn, int threads, Math math);
   std::string (*cudnn_versions)();                                // throws Error(kUnavailable)
   std::vector<OperationDifference> (*check_backends)(Math math);  // throws Error(kUnavailable)
 };

@@ -273,9 +273,10 @@ __forceinline__ void zero_where_closed(Sums<16>& sums, const FragA& gate) {
     for (int n = 0; n < 16; ++n) sums.v[m][n] = gate.v[m][n] != 0 ? sums.v[m][n] : 0.0f;
 }
 __forceinline__ float largest_magnitude(const Sums<16>& sums) {
-  warp_detail::Floats16 largest{};
+  using Row = warp_detail::Vector<16>::Type;
+  Row largest{};
   for (int m = 0; m < 16; ++m) {
-    const auto row = *reinterpret_cast<const warp_detail::Floats16*>(sums.v[m]);
+    const auto row = *reinterpret_cast<const Row*>(sums.v[m]);
     const auto magnitude = row < 0 ? -row : row;
     largest = magnitude > largest ? magnitude : largest;
   }
@@ -288,8 +289,8 @@ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
     alignas(32) Half halves[16];
     warp_detail::narrow(halves, sums.v[m]);
     warp_detail::narrow(halves + 8, sums.v[m] + 8);
-    warp_detail::widen(a.v[m], halves);
-    warp_detail::widen(a.v[m] + 8, halves + 8);
+    warp_detail::widen(a.v[m], reinterpret_cast<const warp_detail::Halves8*>(halves)[0]);
+    warp_detail::widen(a.v[m] + 8, reinterpret_cast<const warp_detail::Halves8*>(halves)[1]);
   }
 }
 

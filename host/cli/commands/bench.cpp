@@ -68,9 +68,9 @@ std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, const BenchOpt
   std::vector<BenchJob> jobs;
   for (size_t i = 0; i < bench.rows().size(); ++i)
     jobs.push_back({bench.rows()[i], [&, i] { return bench.time(i, options.repeats); }, {}});
-  jobs.push_back({step_row(),
+  jobs.push_back({step_row(BackendKind::kNative, options.math),
                   [&, target] {
-                    return time_step(target, BackendKind::kNative, options.repeats,
+                    return time_step(target, BackendKind::kNative, options.math, options.repeats,
                                      options.threads);
                   },
                   {}});
@@ -81,9 +81,10 @@ double images_per_second(const BenchResult& step) {
   return kStepBatch / step.median;
 }
 
-Json result_json(const DeviceInfo& device, const DevicePeak& peak, const Json& kernels,
+Json result_json(const DeviceInfo& device, const DevicePeak& peak, Math math, const Json& kernels,
                  const Json& step) {
   Json json = device_json(device);
+  if (math != Math::kFp32) json["math"] = name_of(math);
   json["multiprocessors"] = device.multiprocessors;
   if (known(peak)) {
     json["peak_gflops"] = peak.flops * 1e-9;
@@ -95,12 +96,11 @@ Json result_json(const DeviceInfo& device, const DevicePeak& peak, const Json& k
 }
 
 void time_kernels(Target target, const BenchOptions& options, Results& results) {
-  const auto bench = make_kernel_bench(target, options.naive, options.threads);
+  const auto bench = make_kernel_bench(target, options.naive, options.threads, options.math);
   const std::vector<BenchJob> jobs = chosen_jobs(all_jobs(*bench, target, options), options.filter);
   const DevicePeak peak = bench->peak();
   const Table table(rows_of(jobs), peak);
-  if (!options.json)
-    results.text(bench_heading(bench->device(), peak, options.repeats) + table.head());
+  if (!options.json) results.text(bench_heading(bench->device(), peak, options) + table.head());
 
   Json kernels = Json::array(), step;
   RowProgress progress(jobs.size(), options.json);
@@ -121,7 +121,7 @@ void time_kernels(Target target, const BenchOptions& options, Results& results) 
     }
   }
   progress.end();
-  if (options.json) results.json(result_json(bench->device(), peak, kernels, step));
+  if (options.json) results.json(result_json(bench->device(), peak, options.math, kernels, step));
 }
 
 }  // namespace
@@ -130,7 +130,7 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
   Parser parser("bench", "Times every kernel on its own, then the whole training step.",
                 {"cuda-mnist bench", "cuda-mnist bench --filter conv2d --naive",
                  "cuda-mnist bench --filter step --repeat 100 --json",
-                 "cuda-mnist bench --compare --plot bench.svg"});
+                 "cuda-mnist bench --math fp16", "cuda-mnist bench --compare --plot bench.svg"});
   DeviceOptions device;
   BenchOptions options;
   parser.add_option("--filter", options.filter, "Only rows whose name or shape contains TEXT")
@@ -149,9 +149,14 @@ ExitCode run_bench(int argc, char** argv, Results& results) {
       ->type_name("FILE")
       ->needs(compare);
   add_device_options(parser, device);
+  add_math_option(parser, device);
   add_threads_option(parser, options.threads);
   add_json_flag(parser, options.json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
+
+  options.math = device.math;
+  if (options.naive && options.math == Math::kFp16)
+    throw Error(ExitCode::kUsage, "bench: --naive: there are no naive kernels for --math fp16");
 
   if (options.host) {
     host_timings(options, results);

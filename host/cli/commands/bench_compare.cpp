@@ -53,10 +53,13 @@ Json statistics(const Pair& pair) {
 
 class Table {
  public:
-  explicit Table(const std::vector<BenchRow>& rows) : labels_(rows) {}
+  Table(const std::vector<BenchRow>& rows, Math math) : labels_(rows), math_(math) {}
   std::string head() const {
-    return labels_.head() + fmt::format("{:>11}{:>13}{:>14}{:>10}\n", "native us", "cudnn us",
-                                        "native/cudnn", "of floor");
+    const bool fused = math_ == Math::kFp16;
+    return labels_.head() + fmt::format("{:>11}{:>13}{:>14}{:>10}\n",
+                                        fused ? "fused us" : "native us",
+                                        fused ? "their sum us" : "cudnn us",
+                                        fused ? "fused/sum" : "native/cudnn", "of floor");
   }
   std::string line(const Pair& pair) const {
     const auto cell = [](std::optional<double> value, int width, int digits) {
@@ -72,6 +75,7 @@ class Table {
 
  private:
   const RowLabels labels_;
+  const Math math_;
 };
 
 std::optional<double> geometric_mean(const std::vector<Pair>& pairs) {
@@ -84,6 +88,13 @@ std::optional<double> geometric_mean(const std::vector<Pair>& pairs) {
   }
   if (count == 0) return {};
   return std::exp(sum / count);
+}
+
+// That of the libraries beside the native kernels': the same, if they have it.
+Math libraries_math(Target target, Math math) {
+  const EngineConfig config{.backend = BackendKind::kCudnn, .math = math};
+  return math_unusable_reason(target, parse_arch(kDefaultArch), config).empty() ? math
+                                                                                : Math::kFp32;
 }
 
 // The operations, then a step and an epoch.
@@ -100,13 +111,15 @@ std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, bool rival,
     jobs.push_back({rows[i], time_row(i), rival ? time_row(i + 1) : none});
 
   const auto engine_job = [&](const BenchRow& row, auto time) {
-    const auto on = [&options, target, time](BackendKind backend) {
-      return [=, &options] { return time(target, backend, options.repeats, options.threads); };
+    const auto on = [&options, target, time](BackendKind backend, Math math) {
+      return
+          [=, &options] { return time(target, backend, math, options.repeats, options.threads); };
     };
-    return BenchJob{row, on(BackendKind::kNative), rival ? on(BackendKind::kCudnn) : none};
+    return BenchJob{row, on(BackendKind::kNative, options.math),
+                    rival ? on(BackendKind::kCudnn, libraries_math(target, options.math)) : none};
   };
-  jobs.push_back(engine_job(step_row(), time_step));
-  jobs.push_back(engine_job(epoch_row(), time_epoch));
+  jobs.push_back(engine_job(step_row(BackendKind::kNative, options.math), time_step));
+  jobs.push_back(engine_job(epoch_row(BackendKind::kNative, options.math), time_epoch));
   return jobs;
 }
 
@@ -148,19 +161,33 @@ Comparison run(const std::vector<BenchJob>& jobs, const DevicePeak& peak, const 
   return comparison;
 }
 
-Json result_json(const DeviceInfo& device, const Comparison& comparison, bool rival, int repeats) {
+Json result_json(const DeviceInfo& device, const Comparison& comparison, bool rival,
+                 const BenchOptions& options) {
   Json operations = Json::array(), step, epoch;
   for (const Pair& pair : comparison.operations) operations.push_back(statistics(pair));
   for (const Pair& pair : comparison.runs)
     (pair.native.row.name == step_row().name ? step : epoch) = statistics(pair);
   Json json = device_json(device);
   json["cudnn"] = rival ? Json(cudnn_versions()) : Json(nullptr);
-  json["repeats"] = repeats;
+  if (options.math != Math::kFp32) json["math"] = name_of(options.math);
+  json["repeats"] = options.repeats;
   json["comparison"] = operations;
   json["step"] = step;
   json["epoch"] = epoch;
   json["geometric_mean"] = number(geometric_mean(comparison.operations));
   return json;
+}
+
+std::string comparison_heading(Math libraries, Math math) {
+  if (math == Math::kFp32)
+    return fmt::format(
+        "native/cudnn is the ratio of the medians: below 1 the native kernels are faster.\n"
+        "cudnn: {}.\n\n",
+        cudnn_versions());
+  return fmt::format(
+      "Their sum: the operations that a fused kernel replaces, one after the other, by {} in {}.\n"
+      "fused/sum is the ratio of the medians: below 1 the fused kernel is faster.\n\n",
+      cudnn_versions(), libraries == Math::kFp16 ? "FP16" : "FP32");
 }
 
 void write_plot(const std::string& path, const DeviceInfo& device, const Comparison& comparison,
@@ -188,27 +215,23 @@ ExitCode compare_timings(Target target, const BenchOptions& options, Results& re
   const bool rival = alone.empty();
   if (!rival) message("Nothing to compare with, the native kernels are timed alone: " + alone);
 
-  const auto bench = make_comparison_bench(target, rival, options.threads);
+  const auto bench = make_comparison_bench(target, rival, options.threads, options.math);
   const std::vector<BenchJob> jobs =
       chosen_jobs(all_jobs(*bench, target, rival, options), options.filter);
   const DeviceInfo& device = bench->device();
-  const Table table(rows_of(jobs));
+  const Table table(rows_of(jobs), options.math);
   if (!options.json) {
-    std::string text = bench_heading(device, bench->peak(), options.repeats);
-    if (rival)
-      text += fmt::format(
-          "native/cudnn is the ratio of the medians: below 1 the native kernels are faster.\n"
-          "cudnn: {}.\n\n",
-          cudnn_versions());
+    std::string text = bench_heading(device, bench->peak(), options);
+    if (rival) text += comparison_heading(libraries_math(target, options.math), options.math);
     results.text(text + table.head());
   }
 
   const Comparison comparison = run(jobs, bench->peak(), table, options.json, results);
   if (options.json)
-    results.json(result_json(device, comparison, rival, options.repeats));
+    results.json(result_json(device, comparison, rival, options));
   else if (const auto mean = geometric_mean(comparison.operations))
-    results.text(
-        fmt::format("\nGeometric mean of native/cudnn over the operations: {:.3f}\n", *mean));
+    results.text(fmt::format("\nGeometric mean of {} over the operations: {:.3f}\n",
+                             options.math == Math::kFp16 ? "fused/sum" : "native/cudnn", *mean));
   if (!options.plot.empty()) write_plot(options.plot, device, comparison, rival);
   return comparison.complete ? ExitCode::kOk : ExitCode::kInternal;
 }

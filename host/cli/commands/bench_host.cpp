@@ -54,28 +54,30 @@ std::string text(const HostCosts& costs) {
   return text;
 }
 
-Json json(const HostCosts& costs) {
+Json json(const HostCosts& costs, Math math) {
   const Priced priced = at_prices(costs);
   Json calls = Json::object();
   for (const HostCosts::Calls& c : costs.calls)
     calls[c.function] = {{"per_step", c.per_step}, {"per_epoch", c.per_epoch}};
-  return {{"own_us_per_step", costs.seconds_per_step * 1e6},
-          {"own_ms_per_epoch", costs.seconds_per_epoch * 1e3},
-          {"calls_us_per_step", priced.per_step},
-          {"calls_ms_per_epoch", priced.per_epoch * 1e-3},
-          {"calls", calls},
-          {"nodes_per_step", costs.nodes_per_step},
-          {"nodes_per_epoch", costs.nodes_per_epoch},
-          {"order_ms", costs.order_seconds * 1e3},
-          {"read_back_ms", costs.read_back_seconds * 1e3}};
+  Json result{{"own_us_per_step", costs.seconds_per_step * 1e6},
+              {"own_ms_per_epoch", costs.seconds_per_epoch * 1e3},
+              {"calls_us_per_step", priced.per_step},
+              {"calls_ms_per_epoch", priced.per_epoch * 1e-3},
+              {"calls", calls},
+              {"nodes_per_step", costs.nodes_per_step},
+              {"nodes_per_epoch", costs.nodes_per_epoch},
+              {"order_ms", costs.order_seconds * 1e3},
+              {"read_back_ms", costs.read_back_seconds * 1e3}};
+  if (math != Math::kFp32) result["math"] = name_of(math);
+  return result;
 }
 
 }  // namespace
 
 void host_timings(const BenchOptions& options, Results& results) {
-  const HostCosts costs = host_costs(options.repeats);
+  const HostCosts costs = host_costs(options.math, options.repeats);
   if (options.json)
-    results.json(json(costs));
+    results.json(json(costs, options.math));
   else
     results.text(text(costs));
 }

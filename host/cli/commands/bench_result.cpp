@@ -57,20 +57,27 @@ BenchResult measured(const BenchRow& row, BenchTimes times) {
 
 double floor_share(const BenchResult& result, const DevicePeak& peak) {
   if (!known(peak) || !(result.times.bytes > 0) || !(result.cold_median > 0)) return 0;
-  return std::max(result.row.flops / peak.flops, result.times.bytes / peak.bytes) /
-         result.cold_median;
+  const double flops = result.row.math == Math::kFp16 ? 0 : result.row.flops;
+  return std::max(flops / peak.flops, result.times.bytes / peak.bytes) / result.cold_median;
 }
 
-std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int repeats) {
+std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak,
+                          const BenchOptions& options) {
   const char* unit = device.target == Target::kCuda ? "SM" : "thread";
-  std::string text = fmt::format("{} ({}), {}, {} each\n", device.name, device.architecture,
-                                 counted(device.multiprocessors, unit), counted(repeats, "repeat"));
+  std::string text =
+      fmt::format("{} ({}), {}, {} each\n", device.name, device.architecture,
+                  counted(device.multiprocessors, unit), counted(options.repeats, "repeat"));
   if (known(peak))
-    text += fmt::format(
-        "Peak from its clocks: {:.1f} TFLOP/s in FP32, {:.0f} GB/s. The floor of an operation is\n"
-        "the larger of its arithmetic and its bytes over those; its share is that of the cold "
-        "time.\n",
-        peak.flops * 1e-12, peak.bytes * 1e-9);
+    text += options.math == Math::kFp16
+                ? fmt::format(
+                      "Peak from its clocks: {:.0f} GB/s. The floor of a kernel is its bytes over "
+                      "that; its\nshare is that of the cold time.\n",
+                      peak.bytes * 1e-9)
+                : fmt::format(
+                      "Peak from its clocks: {:.1f} TFLOP/s in FP32, {:.0f} GB/s. The floor of an "
+                      "operation is\nthe larger of its arithmetic and its bytes over those; its "
+                      "share is that of the cold time.\n",
+                      peak.flops * 1e-12, peak.bytes * 1e-9);
   else
     text += "Its peak is unknown, hence no share of the floor.\n";
   return text +

@@ -17,6 +17,7 @@ struct BenchOptions {
   bool compare = false;
   bool host = false;
   std::string plot;  // an SVG file to write; empty: none
+  Math math = Math::kFp32;
   int repeats = 30, threads = 0;
   bool json = false;
 };
@@ -44,11 +45,12 @@ inline bool known(const DevicePeak& peak) {
   return peak.flops > 0 && peak.bytes > 0;
 }
 // The least time that the device could need over the time it took cold; 0 where its peak, or what
-// the row moves, is unknown.
+// the row moves, is unknown. The peak is that of FP32: in FP16 the bytes alone count.
 double floor_share(const BenchResult& result, const DevicePeak& peak);
 
 // Device, number of measurements, and what the floor is.
-std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak, int repeats);
+std::string bench_heading(const DeviceInfo& device, const DevicePeak& peak,
+                          const BenchOptions& options);
 
 // Shows on a terminal which row is being timed, where the rows themselves are not shown.
 class RowProgress {

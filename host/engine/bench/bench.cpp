@@ -36,9 +36,10 @@ ImageSet repeated_digits(int64_t count) {
   return set;
 }
 
-std::unique_ptr<Engine> default_engine(Target target, BackendKind backend, int threads) {
+std::unique_ptr<Engine> default_engine(Target target, BackendKind backend, Math math, int threads) {
   auto engine = make_engine(target, parse_arch(kDefaultArch),
                             {.backend = backend,
+                             .math = math,
                              .batch_size = kStepBatch,
                              .learning_rate = 0.001f,
                              .seed = 1,
@@ -49,15 +50,16 @@ std::unique_ptr<Engine> default_engine(Target target, BackendKind backend, int t
 
 }  // namespace
 
-std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads) {
-  return usable_target(target).make_kernel_bench(naive, threads);
+std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int threads, Math math) {
+  return usable_target(target).make_kernel_bench(naive, threads, math);
 }
 
-std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads) {
-  return usable_target(target).make_comparison_bench(with_cudnn, threads);
+std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads,
+                                                   Math math) {
+  return usable_target(target).make_comparison_bench(with_cudnn, threads, math);
 }
 
-BenchRow step_row(BackendKind backend) {
+BenchRow step_row(BackendKind backend, Math math) {
   const Model model = parse_arch(kDefaultArch);
   double flops = 0;
   bool first = true;  // its input needs no gradient
@@ -71,15 +73,16 @@ BenchRow step_row(BackendKind backend) {
   return {.name = "step",
           .shape = fmt::format("{}x{}x{}x{}", kStepBatch, x.h, x.w, x.c),
           .backend = backend_name(backend),
-          .flops = flops};
+          .flops = flops,
+          .math = math};
 }
 
-BenchTimes time_step(Target target, BackendKind backend, int repeats, int threads) {
+BenchTimes time_step(Target target, BackendKind backend, Math math, int repeats, int threads) {
   // Long enough that what happens once an epoch does not count.
   constexpr Seconds kLeast{0.02};
   constexpr int kMostSteps = 512;
 
-  const auto engine = default_engine(target, backend, threads);
+  const auto engine = default_engine(target, backend, math, threads);
   ImageSet set;
   BenchTimes times;
   const auto epoch = [&](int64_t number) {
@@ -98,18 +101,19 @@ BenchTimes time_step(Target target, BackendKind backend, int repeats, int thread
   return times;
 }
 
-BenchRow epoch_row(BackendKind backend) {
+BenchRow epoch_row(BackendKind backend, Math math) {
   const Extent& x = kMnistExtent;
   return {.name = "epoch",
           .shape = fmt::format("{}x{}x{}x{}", kEpochImages, x.h, x.w, x.c),
-          .backend = backend_name(backend)};
+          .backend = backend_name(backend),
+          .math = math};
 }
 
-BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threads) {
+BenchTimes time_epoch(Target target, BackendKind backend, Math math, int repeats, int threads) {
   constexpr Seconds kMost{10};
   const ImageSet training = repeated_digits(kEpochImages);
   const ImageSet validation = repeated_digits(kValidationImages);
-  const auto engine = default_engine(target, backend, threads);
+  const auto engine = default_engine(target, backend, math, threads);
   engine->set_training_set(training.samples());
   engine->set_validation_set(validation.samples());
 
@@ -130,11 +134,11 @@ BenchTimes time_epoch(Target target, BackendKind backend, int repeats, int threa
   return times;
 }
 
-HostCosts host_costs(int repeats) {
+HostCosts host_costs(Math math, int repeats) {
   const ImageSet training = repeated_digits(kEpochImages);
   const ImageSet validation = repeated_digits(kValidationImages);
   return cpu::host_costs(parse_arch(kDefaultArch), training.samples(), validation.samples(),
-                         kStepBatch, repeats);
+                         kStepBatch, math, repeats);
 }
 
 }  // namespace mnist

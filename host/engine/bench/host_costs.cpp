@@ -72,9 +72,9 @@ Epoch measure(Engine& engine, const Samples& samples, int repeats) {
 }  // namespace
 
 HostCosts host_costs(const Model& model, const Samples& training, const Samples& validation,
-                     int batch_size, int repeats) {
+                     int batch_size, Math math, int repeats) {
   const IdleDevice idle;
-  const auto engine = make_engine(model, {.batch_size = batch_size, .seed = 1});
+  const auto engine = make_engine(model, {.math = math, .batch_size = batch_size, .seed = 1});
   engine->initialize();
   engine->set_validation_set(validation);
 

@@ -9,6 +9,6 @@ namespace mnist::cpu {
 
 // host_costs() of host/engine/bench.h: `repeats` epochs of each kind that are measured.
 HostCosts host_costs(const Model& model, const Samples& training, const Samples& validation,
-                     int batch_size, int repeats);
+                     int batch_size, Math math, int repeats);
 
 }  // namespace mnist::cpu

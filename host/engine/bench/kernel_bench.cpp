@@ -126,14 +126,15 @@ std::vector<double> TargetBench::seconds(std::span<const Launch> launches, int c
   return result;
 }
 
-std::unique_ptr<KernelBench> make_kernel_bench(bool naive, int threads) {
+std::unique_ptr<KernelBench> make_kernel_bench(bool naive, int threads, Math math) {
   use_threads(threads);
-  return std::make_unique<TargetBench>(native_table(naive));
+  return std::make_unique<TargetBench>(math == Math::kFp16 ? fused_table() : native_table(naive));
 }
 
-std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads) {
+std::unique_ptr<KernelBench> make_comparison_bench(bool with_cudnn, int threads, Math math) {
   use_threads(threads);
-  return std::make_unique<TargetBench>(comparison_table(with_cudnn));
+  return std::make_unique<TargetBench>(math == Math::kFp16 ? fused_comparison_table(with_cudnn)
+                                                           : comparison_table(with_cudnn));
 }
 
 }  // namespace mnist::MNIST_TARGET

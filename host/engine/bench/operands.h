@@ -32,6 +32,8 @@ class Operands {
   template <typename T>
   T* value(const T& value);  // one struct; does not count
 
+  void moves(double bytes) { bytes_ += bytes; }  // of memory that the launch has elsewhere
+
   double bytes() const { return bytes_; }
 
  private:
