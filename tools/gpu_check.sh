@@ -24,11 +24,13 @@
 # Where tools/lab/predictions.json has a prediction for a row of the benchmark, it stands beside the
 # measurement, as predicted_us.
 #
-# Stages, what matters most first: build, tests, train, bench, backends, compare, baselines,
-# memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is no cuDNN
-# module, backends, compare and train-cudnn do not run. Exit status 0: no stage failed; 1: some did;
-# 2: usage; 69: no usable GPU; 73, 74: the file cannot be created, or no longer be written; 130,
-# 143: interrupted or terminated.
+# Stages, what matters most first: build, tests, tests-fp16, train, train-fp16, accuracy (FP16's at
+# most half a point below FP32's), twice-fp16 (the same model both times), bench, bench-fp16,
+# memcheck-fp16, racecheck-fp16, initcheck-fp16, synccheck-fp16, backends, compare, compare-fp16,
+# baselines, memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is
+# no cuDNN module, backends, compare, compare-fp16 and train-cudnn do not run. Exit status 0: no
+# stage failed; 1: some did; 2: usage; 69: no usable GPU; 73, 74: the file cannot be created, or no
+# longer be written; 130, 143: interrupted or terminated.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 exec < /dev/null
@@ -166,8 +168,9 @@ def predictions():
 def with_predictions(bench):
     """The benchmark's object, with predicted_us in the rows for which there is a prediction."""
     predicted = predictions()
+    step = "step_fp16" if bench.get("math") == "fp16" else "step"
     known = {tuple(row[key] for key in ("name", "shape", "backend")): row["predicted_us"]
-             for row in [*predicted["kernels"], predicted.get("step")] if row}
+             for row in [*predicted["kernels"], predicted.get(step)] if row}
     for row in [*bench.get("kernels", []), bench.get("step")]:
         key = tuple((row or {}).get(key) for key in ("name", "shape", "backend"))
         if key in known:
@@ -179,18 +182,20 @@ def with_predictions(bench):
 def result_of(name, text, errors):
     if name.startswith("tests"):
         return tests_of(text)
-    if name.endswith("check"):
+    if name.split("-")[0].endswith("check"):
         summaries = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY: .*)$", text + errors, re.M)
         return {"summary": summaries, "tests": tests_of(text)}
-    if name in ("train", "train-cudnn"):
+    if name in ("train", "train-fp16", "train-cudnn"):
         lines = objects(text)
         epochs = [line for line in lines if "epoch" in line and "val_accuracy" in line]
         rest = [line for line in lines if line not in epochs]
         return {"summary": rest[-1] if rest else None, "epochs": epochs}
-    if name == "bench":
+    if name == "twice-fp16":
+        return {"sha256": [line["sha256"] for line in objects(text) if "sha256" in line]}
+    if name in ("bench", "bench-fp16"):
         bench = (objects(text) or [None])[-1]
         return bench and with_predictions(bench)
-    if name in ("compare", "backends", "baselines"):
+    if name in ("accuracy", "compare", "compare-fp16", "backends", "baselines"):
         return (objects(text) or [None])[-1]
     return None
 
@@ -340,13 +345,33 @@ with_module() {
   if [[ -f $module ]]; then ours "$@"; else missing "$1" "there is no $module"; fi
 }
 
-# What the benchmark measured, beside what tools/lab/machine_code.sh time predicted for an H100.
+# sanitizers SUFFIX LIMIT TESTS: those tests under compute-sanitizer's four tools. Racecheck and
+# synccheck look at shared memory and barriers; the engine adds none to its kernels'.
+sanitizers() {
+  local check selection of_kernels="$3~[engine]~[gradients]"
+  for check in memcheck racecheck initcheck synccheck; do
+    selection=$3
+    [[ $mode == quick || ($mode == default && $check == @(synccheck|racecheck)) ]] &&
+      selection=$of_kernels
+    if command -v compute-sanitizer > /dev/null; then
+      # All processes: the first is env.
+      under=(compute-sanitizer --tool "$check" --target-processes all --error-exitcode 86)
+      ours "$check$1" "$2" tests_cuda "$selection"
+      under=()
+    else
+      missing "$check$1" "no compute-sanitizer in the PATH or in /usr/local/cuda/bin"
+    fi
+  done
+}
+
+# show_predictions STAGE: what that benchmark measured, beside what tools/lab/machine_code.sh time
+# predicted for an H100.
 show_predictions() {
-  python3 - "$out" << 'END'
+  python3 - "$out" "$1" << 'END'
 import json, sys
 
 stages = json.load(open(sys.argv[1]))["stages"]
-bench = next((stage["result"] for stage in stages if stage["name"] == "bench"), None) or {}
+bench = next((stage["result"] for stage in stages if stage["name"] == sys.argv[2]), None) or {}
 rows = [row for row in [*bench.get("kernels", []), bench.get("step")]
         if row and "predicted_us" in row and row.get("median_us")]
 if rows:
@@ -357,6 +382,31 @@ for row in rows:
 END
 }
 
+# The runs of both maths side by side; fails if FP16's accuracy is more than half a point lower.
+accuracy() {
+  python3 - "$work/train.out" "$work/train-fp16.out" << 'END'
+import json, sys
+
+runs = {}
+for math, path in zip(("fp32", "fp16"), sys.argv[1:]):
+    lines = [json.loads(line) for line in open(path) if line.startswith("{")]
+    runs[math] = {key: lines[-1][key] for key in ("val_accuracy", "val_loss", "seconds")}
+lower = runs["fp32"]["val_accuracy"] - runs["fp16"]["val_accuracy"]
+print(json.dumps(runs))
+if not lower <= 0.005:
+    sys.exit(f"the accuracy of FP16 is lower by {lower:.4f}")
+END
+}
+
+# twice COMMAND...: it trains two models, which must be the same.
+twice() {
+  local run
+  for run in 1 2; do
+    "$@" --out "$work/twice-$run.h5" --log "$work/twice-$run.csv" || return
+  done
+  cmp "$work"/twice-{1,2}.h5 >&2
+}
+
 build() {
   cmake -S "$root" -B "$bin" -DCMAKE_BUILD_TYPE=Release -DMNIST_CUDA=ON \
     -DCMAKE_CUDA_ARCHITECTURES=native &&
@@ -364,8 +414,8 @@ build() {
 }
 
 echo "$gpu, commit $commit, results in $out"
-export -f build
-export root bin
+export -f build accuracy twice
+export root bin work
 if [[ $binaries == built ]]; then
   if command -v nvcc > /dev/null; then
     stage build 300 bash -c build
@@ -384,39 +434,38 @@ fi
 
 digits=(--dataset synthetic)
 [[ -n $data ]] && digits=(--dataset mnist --data-dir "$data")
-ours tests 60 tests_cuda '~[backends]'
+# The fused step's tests are processes of their own: after a fault every further test would fail.
+ours tests 60 tests_cuda '~[backends]~[fused]'
+ours tests-fp16 60 tests_cuda '[fused]'
 ours train 60 cuda-mnist train --device cuda --epochs "$epochs" --seed 1 "${digits[@]}" --json \
   --out "$work/mnist.h5" --log "$work/training_log.csv"
+ours train-fp16 60 cuda-mnist train --device cuda --math fp16 --epochs "$epochs" --seed 1 \
+  "${digits[@]}" --json --out "$work/mnist-fp16.h5" --log "$work/fp16_log.csv"
+stage accuracy 10 bash -c accuracy
+cat "$work/accuracy.out"
+under=(bash -c 'twice "$@"' twice)
+ours twice-fp16 30 cuda-mnist train --device cuda --math fp16 --epochs 1 --seed 1 "${digits[@]}" \
+  --json
+under=()
 # The comparisons print everything at their end: a limit that is too short would lose it.
 ours bench 120 cuda-mnist bench --device cuda --repeat "$repeat" --naive --json
-show_predictions
+show_predictions bench
+ours bench-fp16 60 cuda-mnist bench --device cuda --math fp16 --repeat "$repeat" --json
+show_predictions bench-fp16
+
+sanitizers -fp16 60 '[fused]'
 with_module backends 60 cuda-mnist check-backends --json
 with_module compare 120 cuda-mnist bench --compare --device cuda --repeat "$repeat" --json
+with_module compare-fp16 60 cuda-mnist bench --compare --math fp16 --device cuda \
+  --repeat "$repeat" --json
 if command -v "$python" > /dev/null; then
   stage baselines 120 "$python" "$root/tools/baselines.py" --device cuda --json
 else
   missing baselines "no $python"
 fi
-
 # Not the backends' tests: most of their time goes into references on the host, and their kernels
-# may be NVIDIA's. Racecheck and synccheck look at shared memory and barriers; the engine adds none
-# to its kernels'.
-every='~[backends]' kernels='~[backends]~[engine]~[gradients]'
-[[ $mode == quick ]] && every=$kernels
-[[ $mode == full ]] && kernels=$every
-for check in memcheck racecheck initcheck synccheck; do
-  selection=$every
-  [[ $check == synccheck || $check == racecheck ]] && selection=$kernels
-  if command -v compute-sanitizer > /dev/null; then
-    # All processes: the first is env.
-    under=(compute-sanitizer --tool "$check" --target-processes all --error-exitcode 86)
-    ours "$check" 75 tests_cuda "$selection"
-  else
-    missing "$check" "no compute-sanitizer in the PATH or in /usr/local/cuda/bin"
-  fi
-done
-under=()
-
+# may be NVIDIA's.
+sanitizers '' 75 '~[backends]~[fused]'
 with_module train-cudnn 30 cuda-mnist train --device cuda --backend cudnn --epochs 5 --seed 1 \
   "${digits[@]}" --json --out "$work/cudnn.h5" --log "$work/cudnn_log.csv"
 ours tests-backends 120 tests_cuda '[backends]'

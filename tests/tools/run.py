@@ -250,17 +250,39 @@ case "$*" in
   *name*) echo 'A card' ;;
 esac
 """
+# Of `train`: epochs, what they led to, and the model, which says as much.
+GPU_CHECK_PROGRAM = """#!/bin/bash
+accuracy=0.99 model=fp32
+[[ " $* " == *" --math fp16 "* ]] && accuracy={accuracy} model=fp16
+case $1 in
+  bench) [[ $model == fp16 ]] && echo '{bench_fp16}' || echo '{bench}' ;;
+  train)
+    echo "{{\\"epoch\\": 1, \\"val_accuracy\\": $accuracy}}"
+    echo "{{\\"val_accuracy\\": $accuracy, \\"val_loss\\": 0.1, \\"seconds\\": 2.5," \\
+      "\\"sha256\\": \\"$model\\"}}"
+    while [[ $1 != --out ]]; do shift; done
+    echo {model} > "$2" ;;
+esac
+exit 0
+"""
 BENCH = {
     "kernels": [
         {"name": "adam", "shape": "225034", "backend": "native", "median_us": 6.0},
         {"name": "adam", "shape": "225034", "backend": "naive", "median_us": 9.0},
         {"name": "dropout", "shape": "7", "backend": "native", "median_us": 3.0}],
     "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "median_us": 90.0}}
+BENCH_FP16 = {
+    "math": "fp16",
+    "kernels": [{"name": "fused_head", "shape": "1x2", "backend": "native", "median_us": 3.0}],
+    "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "median_us": 30.0}}
 PREDICTIONS = {
     "commit": "abc", "toolkit": "V1", "device": "a model",
     "kernels": [{"name": "adam", "shape": "225034", "backend": "native", "predicted_us": 4.0},
-                {"name": "softmax", "shape": "1x2", "backend": "native", "predicted_us": 5.0}],
-    "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "predicted_us": 60.0}}
+                {"name": "softmax", "shape": "1x2", "backend": "native", "predicted_us": 5.0},
+                {"name": "fused_head", "shape": "1x2", "backend": "native", "predicted_us": 2.0}],
+    "step": {"name": "step", "shape": "128x28x28x1", "backend": "native", "predicted_us": 60.0},
+    "step_fp16": {"name": "step", "shape": "128x28x28x1", "backend": "native",
+                  "predicted_us": 20.0}}
 
 
 class GpuCheck(Case):
@@ -269,38 +291,95 @@ class GpuCheck(Case):
     def setUp(self):
         super().setUp()
         self.program("nvidia-smi", GPU_CHECK_SMI)
-        self.program("cuda-mnist", f"#!/bin/bash\n[[ $1 == bench ]] && echo '{json.dumps(BENCH)}'\n"
-                                   "exit 0\n")
-        self.program("tests_cuda", "#!/bin/bash\n")
-        self.program("compute-sanitizer", "#!/bin/bash\n")
+        self.cuda_mnist()
+        self.program("tests_cuda", "#!/bin/bash\n"
+                     "echo 'All tests passed (7 assertions in 3 test cases)'\n")
+        self.program("compute-sanitizer", "#!/bin/bash\n"
+                     "echo '========= ERROR SUMMARY: 0 errors'\n")
 
-    def check(self):
-        """The benchmark in the result file, and what was printed."""
+    def cuda_mnist(self, accuracy=0.99, model="$model"):
+        """`model`: what is written to the file."""
+        self.program("cuda-mnist", GPU_CHECK_PROGRAM.format(
+            accuracy=accuracy, model=model, bench=json.dumps(BENCH),
+            bench_fp16=json.dumps(BENCH_FP16)))
+
+    def check(self, code=0):
+        """The stages in the result file by name, and what was printed."""
         out = self.dir / "result.json"
         done = self.run_script("gpu_check.sh", "--bin", str(self.dir / "bin"), "--out", str(out),
-                               "--python", "no-such-python", "--commit", "def")
+                               "--python", "no-such-python", "--commit", "def", code=code)
         stages = {stage["name"]: stage for stage in json.loads(out.read_text())["stages"]}
-        return stages["bench"]["result"], done.stdout
+        return stages, done.stdout
 
     def test_predictions(self):
         (self.checkout / "tools/lab/predictions.json").write_text(json.dumps(PREDICTIONS))
-        bench, printed = self.check()
+        stages, printed = self.check()
+        bench = stages["bench"]["result"]
         self.assertEqual([row.get("predicted_us") for row in bench["kernels"]], [4, None, None])
         self.assertEqual(bench["step"]["predicted_us"], 60)
         self.assertEqual(bench["predictions"]["commit"], "abc")
+        fp16 = stages["bench-fp16"]["result"]
+        self.assertEqual(fp16["kernels"][0]["predicted_us"], 2)
+        self.assertEqual(fp16["step"]["predicted_us"], 20)
         self.assertRegex(printed, r"(?m)^adam +225034 +6\.00 +4\.00 +1\.50$")
         self.assertRegex(printed, r"(?m)^step +128x28x28x1 +90\.00 +60\.00 +1\.50$")
+        self.assertRegex(printed, r"(?m)^fused_head +1x2 +3\.00 +2\.00 +1\.50$")
+        self.assertRegex(printed, r"(?m)^step +128x28x28x1 +30\.00 +20\.00 +1\.50$")
         self.assertNotIn("dropout", printed)
 
     def test_without_predictions(self):
         (self.checkout / "tools/lab/predictions.json").unlink(missing_ok=True)
-        bench, printed = self.check()
-        self.assertNotIn("predicted_us", bench["kernels"][0])
+        stages, printed = self.check()
+        for name in ("bench", "bench-fp16"):
+            self.assertNotIn("predicted_us", stages[name]["result"]["kernels"][0])
         self.assertNotIn("predicted us", printed)
 
+    def test_fp16(self):
+        stages, printed = self.check()
+        runs = {math: {"val_accuracy": 0.99, "val_loss": 0.1, "seconds": 2.5}
+                for math in ("fp32", "fp16")}
+        self.assertEqual(stages["accuracy"]["result"], runs)
+        self.assertIn(json.dumps(runs), printed)
+        self.assertEqual(stages["train-fp16"]["result"]["summary"]["sha256"], "fp16")
+        self.assertEqual(stages["train"]["result"]["summary"]["sha256"], "fp32")
+        self.assertEqual(stages["twice-fp16"]["result"], {"sha256": ["fp16"] * 2})
+        self.assertEqual(stages["tests-fp16"]["result"], {"passed": 3, "failed": 0})
+        for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
+            fp16, others = stages[f"{check}-fp16"], stages[check]
+            self.assertEqual(fp16["result"]["summary"], ["ERROR SUMMARY: 0 errors"])
+            self.assertEqual(others["result"]["summary"], ["ERROR SUMMARY: 0 errors"])
+            self.assertRegex(fp16["command"], r" \[fused\]")
+            self.assertIn("~[fused]", others["command"])
+        self.assertIn("~[fused]", stages["tests"]["command"])
+        self.assertIn(" [fused]", stages["tests-fp16"]["command"])
+        self.assertEqual({name: stage["verdict"] for name, stage in stages.items()
+                          if stage["verdict"] != "ok"},
+                         dict.fromkeys(["backends", "compare", "compare-fp16", "baselines",
+                                        "train-cudnn"], "not run"))
+
+    def test_fp16_that_learns_less(self):
+        self.cuda_mnist(accuracy=0.984)
+        stages, _ = self.check(code=1)
+        self.assertEqual(stages["accuracy"]["verdict"], "failed")
+        self.assertIn("0.0060", stages["accuracy"]["reason"])
+        self.assertEqual(stages["accuracy"]["result"]["fp16"]["val_accuracy"], 0.984)
+
+    def test_fp16_that_diverges(self):
+        self.cuda_mnist(accuracy="NaN")
+        stages, _ = self.check(code=1)
+        self.assertEqual(stages["accuracy"]["verdict"], "failed")
+
+    def test_two_runs_that_differ(self):
+        self.cuda_mnist(model="$EPOCHREALTIME")
+        stages, _ = self.check(code=1)
+        self.assertEqual([name for name, stage in stages.items() if stage["verdict"] == "failed"],
+                         ["twice-fp16"])
+        self.assertIn("differ", stages["twice-fp16"]["reason"])
+
     def test_the_committed_predictions(self):
-        rows = json.loads((ROOT / "tools/lab/predictions.json").read_text())
-        for row in [*rows["kernels"], rows["step"]]:
+        predictions = json.loads((ROOT / "tools/lab/predictions.json").read_text())
+        steps = [predictions[step] for step in ("step", "step_fp16") if step in predictions]
+        for row in [*predictions["kernels"], *steps]:
             self.assertEqual(set(row), {"name", "shape", "backend", "predicted_us"})
             self.assertGreater(row["predicted_us"], 0)
 
