@@ -267,6 +267,10 @@ class Help(Case):
             (["bench", "--repeat", "many"], "--repeat"),
             (["bench", "--plot", "bench.svg"], "--plot.*--compare"),
             (["bench", "--compare", "--naive"], "--naive.*--compare"),
+            (["bench", "--math", "fp16", "--naive"], "--naive.*--math fp16"),
+            (["bench", "--math", "fp8"], "--math.*fp32, fp16"),
+            (["bench", "--device", "cpu", "--math", "fp16", "--filter", "adam"],
+             "'adam'.*fused_conv_backward.*fused_update_filters.*step"),
             (["bench", "--device", "cpu", "--compare", "--filter", "conv3d"],
              "'conv3d'.*conv2d_pool_backward.*dense_backward_data.*epoch.*softmax.*step"),
         ]
@@ -1456,6 +1460,10 @@ class Data(Case):
         self.assertEqual(self.files(), ["bad"])
 
 
+FUSED_STEP = ["fused_conv_forward_training", "fused_dense_forward_training", "fused_head",
+              "fused_conv_backward", "fused_update_filters"]
+
+
 class Bench(Case):
     def bench(self, *arguments, **options):
         return self.run_cli("bench", "--device", "cpu", *arguments, **options).stdout
@@ -1518,7 +1526,45 @@ class Bench(Case):
         self.assertFalse([name for name in found["calls"] if "Malloc" in name or "Free" in name])
         self.assertLess(found["calls_us_per_step"], 1)
         self.assertEqual(found["nodes_per_step"], 16)
+        self.assertNotIn("math", found)
         self.assertIn("us a step", self.bench("--host", "--repeat", "1"))
+        found = json.loads(self.bench("--host", "--repeat", "1", "--math", "fp16", "--json"))
+        self.assertEqual((found["nodes_per_step"], found["math"]), (5, "fp16"))
+
+    def test_fp16(self):
+        found = json.loads(self.bench("--math", "fp16", "--filter", "128x", "--repeat", "2",
+                                      "--json"))
+        self.assertEqual((found["target"], found["math"]), ("cpu", "fp16"))
+        step = found["step"]
+        self.check(step, 2)
+        self.assertEqual((step["name"], step["shape"], step["backend"]),
+                         ("step", "128x28x28x1", "native"))
+        rows = {row["name"]: row for row in found["kernels"]}
+        self.assertEqual([*rows], [*FUSED_STEP, "fused_logits"])  # 1024x128x10
+        for row in rows.values():
+            self.check(row, 2)
+            self.assertEqual((row["backend"], row["cache"]), ("native", "warm"))
+        # A step's arithmetic: both convolutions forward, a quarter of their gradients, and the
+        # dense layers, forward and twice backward.
+        seconds = {name: row["median_us"] * 1e-6 for name, row in rows.items()}
+        image = {"fused_conv_forward_training": 24 * 24 * 9 * 32 + 10 * 10 * 288 * 64,
+                 "fused_dense_forward_training": 1600 * 128,
+                 "fused_head": 2 * 1600 * 128 + 3 * 128 * 10,
+                 "fused_conv_backward": 12 * 12 * 9 * 32 + 2 * 5 * 5 * 288 * 64}
+        for name, products in image.items():
+            self.assertAlmostEqual(rows[name]["gflops"] * seconds[name], 2e-9 * 128 * products,
+                                   delta=1e-9)
+        self.assertNotIn("gflops", rows["fused_update_filters"])
+        # Of each image the second filter's gradient in FP16, that of the rest in float; the head's
+        # sums; weights and moments, read and written, and the weights in FP16.
+        others = 225034 - 1600 * 128
+        moved = 128 * (2 * 288 * 64 + 4 * (9 * 32 + 32 + 64)) + 4 * (128 + 1290) + 26 * others
+        self.assertAlmostEqual(rows["fused_update_filters"]["gb_per_s"]
+                               * seconds["fused_update_filters"], 1e-9 * moved, delta=1e-12)
+
+    def test_fp16_table(self):
+        lines = self.bench("--math", "fp16", "--filter", "fused_pack", "--repeat", "1").splitlines()
+        self.assertRegex(lines[-1], "^fused_pack_weights +225034 +native ")
 
     def test_no_gpu(self):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
@@ -1563,6 +1609,19 @@ class Compare(Case):
         found = json.loads(self.compare("--filter", "step", "--json"))
         self.assertEqual(found["comparison"], [])
         self.check(found["step"])
+
+    def test_fp16(self):
+        found = json.loads(self.compare("--math", "fp16", "--filter", "fused_", "--json"))
+        self.assertEqual((found["math"], found["cudnn"], found["step"]), ("fp16", None, None))
+        self.assertEqual([row["name"] for row in found["comparison"]], FUSED_STEP)
+        for row in found["comparison"]:
+            self.check(row)
+        lines = self.compare("--math", "fp16", "--filter", "filters").splitlines()
+        head = lines.index("") + 1
+        self.assertRegex(lines[head],
+                         "^name +shape +fused us +their sum us +fused/sum +of floor$")
+        self.assertEqual(len(lines[head]), len(lines[head + 1]))
+        self.assertEqual(lines[head + 1].split()[3:], ["-"] * 3)
 
     def test_table_and_plot(self):
         lines = self.compare("--filter", "softmax", "--plot", "bench.svg").splitlines()
