@@ -1,5 +1,5 @@
 // The training engine as a whole: streaming against resident data, repeatability, resuming, the
-// short last batch, against a plain loop over the double-precision reference where it matters.
+// short last batch. Layer by layer in FP32, and most of it by the fused kernels in FP16 too.
 
 #include <cuda_runtime.h>
 
@@ -21,67 +21,27 @@
 #include "host/error.h"
 #include "host/model/model.h"
 #include "kernels/shapes.h"
+#include "tests/engine/training_run.h"
 #include "tests/support/catch.h"
 
 namespace mnist::MNIST_TARGET {
 
 namespace {
 
-constexpr int kPixels = 784;
 constexpr const char* kSmallArch = "conv:4x3:stride2,pool:2,flatten,dropout:0.25,dense:16,dense:10";
 
-// Ten kinds of striped images with noise: easy, but not trivial.
-struct StripeData {
-  std::vector<uint8_t> images, labels;
-  explicit StripeData(int64_t count, unsigned seed = 1) {
-    std::mt19937 random(seed);
-    for (int64_t i = 0; i < count; ++i) {
-      const int label = int(random() % 10);
-      labels.push_back(uint8_t(label));
-      for (int p = 0; p < kPixels; ++p) {
-        const bool ink = (p / 28 * (label + 1) + p % 28 * (11 - label)) % 17 < 8;
-        images.push_back(uint8_t((ink ? 180 : 20) + int(random() % 60)));
-      }
-    }
-  }
-  Samples samples() const { return {images.data(), labels.data(), int64_t(labels.size())}; }
+// What a test is instantiated with. FP16 is for the default network alone, which takes its time on
+// a processor: `size` is how much work a test does with it.
+struct Fp32 {
+  static constexpr Math kMath = Math::kFp32;
+  static constexpr const char* kArch = kSmallArch;
+  static constexpr int size(int with_fp32, int /*with_fp16*/) { return with_fp32; }
 };
-
-std::vector<int32_t> shuffled(int64_t count, unsigned seed) {
-  std::vector<int32_t> order(static_cast<size_t>(count));
-  std::iota(order.begin(), order.end(), 0);
-  std::mt19937 random(seed);
-  std::shuffle(order.begin(), order.end(), random);
-  return order;
-}
-
-struct Run {
-  OptimizerState state;
-  std::vector<Metrics> epochs;
-  Metrics validation;
+struct Fp16 {
+  static constexpr Math kMath = Math::kFp16;
+  static constexpr const char* kArch = kDefaultArch;
+  static constexpr int size(int /*with_fp32*/, int with_fp16) { return with_fp16; }
 };
-
-bool same_bits(const OptimizerState& a, const OptimizerState& b) {
-  const auto equal = [](const std::vector<float>& x, const std::vector<float>& y) {
-    return x.size() == y.size() && std::equal(x.begin(), x.end(), y.begin());  // NaN differs
-  };
-  return a.iteration == b.iteration && a.learning_rate == b.learning_rate &&
-         equal(a.weights, b.weights) && equal(a.m, b.m) && equal(a.v, b.v);
-}
-
-Run train(const Model& model, EngineConfig config, const StripeData& data, int epochs) {
-  auto engine = make_engine(model, config);
-  engine->initialize();
-  engine->set_training_set(data.samples());
-  engine->set_validation_set(data.samples());
-  Run run;
-  for (int epoch = 0; epoch < epochs; ++epoch)
-    run.epochs.push_back(
-        engine->train_epoch(shuffled(data.samples().count, unsigned(epoch)), 0, {}, nullptr));
-  run.validation = engine->evaluate();
-  run.state = engine->save();
-  return run;
-}
 
 }  // namespace
 
@@ -111,26 +71,36 @@ TEST_CASE("engine: initial weights follow Glorot, biases and moments are zero", 
   CHECK(std::all_of(state.v.begin(), state.v.end(), [](float x) { return x == 0; }));
 }
 
-TEST_CASE("engine: learns, and counts every sample once", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(1000);
-  const Run run = train(model, {.batch_size = 32, .learning_rate = 0.01f, .seed = 3}, data, 3);
+TEMPLATE_TEST_CASE("engine: learns, and counts every sample once", "[engine]", Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int samples = TestType::size(1000, 264);
+  const StripeData data(samples);
+  const Run run = train(model,
+                        {.math = TestType::kMath,
+                         .batch_size = 32,
+                         .learning_rate = TestType::kMath == Math::kFp16 ? 0.003f : 0.01f,
+                         .seed = 3},
+                        data, 3);
+  const int batches = samples / 32 + 1;  // the last one is of 8
   for (const Metrics& epoch : run.epochs) {
-    CHECK(epoch.samples == 1000);
-    CHECK(epoch.batches == 32);  // 31 full ones and one of 8
+    CHECK(epoch.samples == samples);
+    CHECK(epoch.batches == batches);
     CHECK(epoch.first_nonfinite == 0);
-    CHECK(epoch.correct <= 1000);
+    CHECK(epoch.correct <= samples);
+    CHECK(epoch.saturated == 0);
   }
-  CHECK(run.state.iteration == 3 * 32);
+  CHECK(run.state.iteration == 3 * batches);
   CHECK(run.epochs[0].loss() > run.epochs[2].loss());
-  CHECK(run.validation.samples == 1000);
+  CHECK(run.validation.samples == samples);
   CHECK(run.validation.accuracy() > 0.9);
 }
 
-TEST_CASE("engine: a run repeats bit for bit, streamed, resident or eager", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(777);
-  const EngineConfig config{.batch_size = 50, .seed = 9};
+TEMPLATE_TEST_CASE("engine: a run repeats bit for bit, streamed, resident or eager", "[engine]",
+                   Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const StripeData data(TestType::size(777, 77));
+  const EngineConfig config{
+      .math = TestType::kMath, .batch_size = TestType::size(50, 5), .seed = 9};
   const Run first = train(model, config, data, 2);
   EngineConfig resident = config;
   resident.resident = true;
@@ -184,10 +154,12 @@ TEST_CASE("engine: on the device that was selected", "[engine]") {
 }
 
 #ifdef MNIST_SIMT
-TEST_CASE("engine: the number of OS threads and their order change no bit", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(200);
-  EngineConfig config{.batch_size = 64, .seed = 9, .threads = 1};
+TEMPLATE_TEST_CASE("engine: the number of OS threads and their order change no bit", "[engine]",
+                   Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const StripeData data(TestType::size(200, 40));
+  EngineConfig config{
+      .math = TestType::kMath, .batch_size = TestType::size(64, 16), .seed = 9, .threads = 1};
   const Run first = train(model, config, data, 1);
   config.threads = 3;
   CHECK(same_bits(first.state, train(model, config, data, 1).state));
@@ -201,16 +173,19 @@ TEST_CASE("engine: the number of OS threads and their order change no bit", "[en
 
 // Every wait of one stream for another is needed: without one of them, one of the orders in which
 // nodes of a graph and operations of streams may run gives other bits.
-TEST_CASE("engine: no order of the streams' work changes a bit", "[engine]") {
-  const Model model = parse_arch("conv:4x3,pool:2,flatten,dense:12,dense:10");
+TEMPLATE_TEST_CASE("engine: no order of the streams' work changes a bit", "[engine]", Fp32, Fp16) {
+  const bool fp16 = TestType::kMath == Math::kFp16;
+  const Model model = parse_arch(fp16 ? kDefaultArch : "conv:4x3,pool:2,flatten,dense:12,dense:10");
   // An epoch is entered at its first batch, and in the middle of a round; rounds and single steps.
-  const StripeData data(4 * (3 * kReportBatches + 3) - 1);
+  const int batch_size = fp16 ? 2 : 4;
+  const StripeData data(batch_size * (3 * kReportBatches + 3) - 1);
   struct Result {
     OptimizerState before, after;
     Metrics epoch, rest, validation;
   };
   const auto run = [&](bool eager) {
-    auto engine = make_engine(model, {.batch_size = 4, .seed = 9, .eager = eager});
+    auto engine = make_engine(
+        model, {.math = TestType::kMath, .batch_size = batch_size, .seed = 9, .eager = eager});
     engine->initialize();
     engine->set_training_set(data.samples());
     engine->set_validation_set(data.samples());
@@ -249,12 +224,16 @@ TEST_CASE("engine: no order of the streams' work changes a bit", "[engine]") {
 }
 
 // What an epoch of the default configuration costs in calls of the runtime.
-TEST_CASE("engine: few calls a step, and no allocation in an epoch", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(4 * 10 * kReportBatches);
+TEMPLATE_TEST_CASE("engine: few calls a step, and no allocation in an epoch", "[engine]", Fp32,
+                   Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int batch_size = TestType::size(4, 1);
+  const StripeData data(batch_size * 10 * kReportBatches);
   const auto order = shuffled(data.samples().count, 1);
   for (const bool resident : {false, true}) {
-    auto engine = make_engine(model, {.batch_size = 4, .seed = 1, .resident = resident});
+    auto engine = make_engine(
+        model,
+        {.math = TestType::kMath, .batch_size = batch_size, .seed = 1, .resident = resident});
     engine->initialize();
     engine->set_training_set(data.samples());
     engine->set_validation_set(data.samples());
@@ -275,12 +254,12 @@ TEST_CASE("engine: few calls a step, and no allocation in an epoch", "[engine]")
     };
     difference(after, train);
     difference(train, before);
-    // Ten rounds of steps; the sums and the place in the epoch come and go, and its first batch is
-    // gathered.
+    // Ten rounds of steps; the sums and the place in the epoch come and go, its first batch is
+    // gathered, and weights are packed.
     CHECK(train == std::map<std::string, int64_t>{{"cudaGraphLaunch", 10},
                                                   {"cudaEventRecord", 10},
                                                   {"cudaEventSynchronize", 10 - kReports},
-                                                  {"cudaLaunchKernelEx", 1},
+                                                  {"cudaLaunchKernelEx", TestType::size(1, 2)},
                                                   {"cudaMemcpyAsync", 4},
                                                   {"cudaStreamSynchronize", 2}});
     // Validation, and the copy of the state.
@@ -368,15 +347,16 @@ TEST_CASE("engine: the profiler is on for the steps asked for", "[engine]") {
   }
 }
 
-TEST_CASE("engine: every failing allocation is reported, and nothing leaks", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(64);
+TEMPLATE_TEST_CASE("engine: every failing allocation is reported, and nothing leaks", "[engine]",
+                   Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const StripeData data(TestType::size(64, 2));
   const int before = simt::live_allocations();
   int failures = 0;
   for (int nth = 1;; ++nth) {
     simt::fail_allocation(nth);
     try {
-      train(model, {.batch_size = 32}, data, 1);
+      train(model, {.math = TestType::kMath, .batch_size = 32}, data, 1);
       simt::fail_allocation(0);
       break;
     } catch (const std::exception& error) {
@@ -391,10 +371,13 @@ TEST_CASE("engine: every failing allocation is reported, and nothing leaks", "[e
 }
 #endif
 
-TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(1000);
-  const EngineConfig config{.batch_size = 16, .seed = 4};
+TEMPLATE_TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[engine]",
+                   Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int samples = TestType::size(1000, 125);
+  const StripeData data(samples);
+  const EngineConfig config{
+      .math = TestType::kMath, .batch_size = TestType::size(16, 2), .seed = 4};
   const Run whole = train(model, config, data, 2);
 
   auto engine = make_engine(model, config);
@@ -402,7 +385,7 @@ TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[en
   engine->set_training_set(data.samples());
   int calls = 0;
   const Metrics part =
-      engine->train_epoch(shuffled(1000, 0), 0, {}, [&](const Metrics&) { return ++calls < 3; });
+      engine->train_epoch(shuffled(samples, 0), 0, {}, [&](const Metrics&) { return ++calls < 3; });
   REQUIRE(part.batches > 0);
   REQUIRE(part.batches < 63);
   const OptimizerState saved = engine->save();
@@ -414,53 +397,56 @@ TEST_CASE("engine: stopping in mid-epoch and going on gives the same bits", "[en
     auto resumed = make_engine(model, other);
     resumed->load(saved);
     resumed->set_training_set(data.samples());
-    const Metrics rest = resumed->train_epoch(shuffled(1000, 0), part.batches, part, nullptr);
+    const Metrics rest = resumed->train_epoch(shuffled(samples, 0), part.batches, part, nullptr);
     CHECK(rest.batches == 63);
-    CHECK(rest.samples == 1000);
+    CHECK(rest.samples == samples);
     CHECK(rest.loss_sum == whole.epochs[0].loss_sum);
     CHECK(rest.correct == whole.epochs[0].correct);
-    resumed->train_epoch(shuffled(1000, 1), 0, {}, nullptr);
+    resumed->train_epoch(shuffled(samples, 1), 0, {}, nullptr);
     CHECK(same_bits(resumed->save(), whole.state));
   }
 }
 
 // The README lists them.
-TEST_CASE("engine: a step of the default model has 16 nodes", "[engine]") {
+TEMPLATE_TEST_CASE("engine: a step of the default model has 16 nodes, and 5 in FP16", "[engine]",
+                   Fp32, Fp16) {
   const Model model = parse_arch(kDefaultArch);
   const StripeData data(8);
-  auto engine = make_engine(model, {.batch_size = 4});
+  auto engine = make_engine(model, {.math = TestType::kMath, .batch_size = 4});
   engine->initialize();
   engine->set_training_set(data.samples());
   CHECK(engine->step_nodes() == 0);
   engine->train_epoch(shuffled(8, 0), 0, {}, nullptr);
-  CHECK(engine->step_nodes() == 16);
+  CHECK(engine->step_nodes() == size_t(TestType::size(16, 5)));
 }
 
-TEST_CASE("engine: progress sees growing sums", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(640);
-  auto engine = make_engine(model, {.batch_size = 8});
+TEMPLATE_TEST_CASE("engine: progress sees growing sums", "[engine]", Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int batch_size = TestType::size(8, 1), samples = 80 * batch_size;
+  const StripeData data(samples);
+  auto engine = make_engine(model, {.math = TestType::kMath, .batch_size = batch_size});
   engine->initialize();
   engine->set_training_set(data.samples());
   std::vector<Metrics> seen;
-  const Metrics end = engine->train_epoch(shuffled(640, 0), 0, {}, [&](const Metrics& m) {
+  const Metrics end = engine->train_epoch(shuffled(samples, 0), 0, {}, [&](const Metrics& m) {
     seen.push_back(m);
     return true;
   });
   REQUIRE(seen.size() >= 5);
   for (size_t i = 1; i < seen.size(); ++i) {
     CHECK(seen[i].batches > seen[i - 1].batches);
-    CHECK(seen[i].samples == seen[i].batches * 8);
+    CHECK(seen[i].samples == seen[i].batches * batch_size);
   }
   CHECK(seen.back().loss_sum == end.loss_sum);
 }
 
-TEST_CASE("engine: rows after a short batch leave no trace", "[engine]") {
+TEMPLATE_TEST_CASE("engine: rows after a short batch leave no trace", "[engine]", Fp32, Fp16) {
   // 40 samples in batches of 32: the 24 idle rows of the second batch hold older samples' bytes.
-  const Model model = parse_arch("conv:3x3,pool:2,flatten,dense:10");
+  const bool fp16 = TestType::kMath == Math::kFp16;
+  const Model model = parse_arch(fp16 ? kDefaultArch : "conv:3x3,pool:2,flatten,dense:10");
   const StripeData data(40);
   const auto order = shuffled(40, 0);
-  auto engine = make_engine(model, {.batch_size = 32, .seed = 2});
+  auto engine = make_engine(model, {.math = TestType::kMath, .batch_size = 32, .seed = 2});
   engine->initialize();
   engine->set_training_set(data.samples());
   engine->train_epoch(order, 0, {}, nullptr);
@@ -474,7 +460,7 @@ TEST_CASE("engine: rows after a short batch leave no trace", "[engine]") {
     tail.images.insert(tail.images.end(), &data.images[source * kPixels],
                        &data.images[source * kPixels] + kPixels);
   }
-  auto first = make_engine(model, {.batch_size = 32, .seed = 2});
+  auto first = make_engine(model, {.math = TestType::kMath, .batch_size = 32, .seed = 2});
   first->initialize();
   first->set_training_set(data.samples());
   int calls = 0;
@@ -491,7 +477,7 @@ TEST_CASE("engine: rows after a short batch leave no trace", "[engine]") {
   first->set_training_set(head.samples());
   first->train_epoch(identity, 0, {}, [&](const Metrics&) { return ++calls > 0; });
   const OptimizerState after_first = first->save();
-  auto second = make_engine(model, {.batch_size = 8, .seed = 2});
+  auto second = make_engine(model, {.math = TestType::kMath, .batch_size = 8, .seed = 2});
   second->load(after_first);
   second->set_training_set(tail.samples());
   identity.resize(8);
@@ -508,7 +494,7 @@ TEST_CASE("engine: rows after a short batch leave no trace", "[engine]") {
 
 // Pooling drops the last row and column of the default model's second convolution, and with them
 // all that only they see: of the image, rows and columns 26 and 27.
-TEST_CASE("engine: pixels in the dead border change no bit", "[engine]") {
+TEMPLATE_TEST_CASE("engine: pixels in the dead border change no bit", "[engine]", Fp32, Fp16) {
   const Model model = parse_arch(kDefaultArch);
   const StripeData data(40);
   StripeData framed = data;
@@ -518,7 +504,7 @@ TEST_CASE("engine: pixels in the dead border change no bit", "[engine]") {
     if (row >= 26 || column >= 26) framed.images[i] = uint8_t(random());
   }
   const auto run = [&](const StripeData& samples) {
-    auto engine = make_engine(model, {.batch_size = 16, .seed = 6});
+    auto engine = make_engine(model, {.math = TestType::kMath, .batch_size = 16, .seed = 6});
     engine->initialize();
     engine->set_training_set(samples.samples());
     engine->set_validation_set(samples.samples());
@@ -542,31 +528,37 @@ TEST_CASE("engine: pixels in the dead border change no bit", "[engine]") {
   CHECK(!same_bits(state, std::get<0>(run(marked))));
 }
 
-TEST_CASE("engine: a diverging run names the batch", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(400);
-  auto engine = make_engine(model, {.batch_size = 16, .learning_rate = 1e30f});
+TEMPLATE_TEST_CASE("engine: a diverging run names the batch", "[engine]", Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int samples = TestType::size(400, 96);
+  const StripeData data(samples);
+  auto engine =
+      make_engine(model, {.math = TestType::kMath, .batch_size = 16, .learning_rate = 3e38f});
   engine->initialize();
   engine->set_training_set(data.samples());
-  const Metrics end = engine->train_epoch(shuffled(400, 0), 0, {}, nullptr);
+  const Metrics end = engine->train_epoch(shuffled(samples, 0), 0, {}, nullptr);
   CHECK(end.first_nonfinite >= 2);
   CHECK(end.first_nonfinite <= 4);
 }
 
-TEST_CASE("engine: predictions are probabilities and agree with evaluation", "[engine]") {
-  const Model model = parse_arch(kSmallArch);
-  const StripeData data(1500);  // more than one batch of validation
-  auto engine = make_engine(model, {.batch_size = 32, .learning_rate = 0.01f});
+TEMPLATE_TEST_CASE("engine: predictions are probabilities and agree with evaluation", "[engine]",
+                   Fp32, Fp16) {
+  const Model model = parse_arch(TestType::kArch);
+  const int count = TestType::size(1500, 1030);  // more than one batch of validation
+  const StripeData data(count);
+  auto engine =
+      make_engine(model, {.math = TestType::kMath, .batch_size = 32, .learning_rate = 0.01f});
   engine->initialize();
-  engine->set_training_set(data.samples());
+  const int trained = TestType::size(1500, 96);
+  engine->set_training_set({data.images.data(), data.labels.data(), trained});
   engine->set_validation_set(data.samples());
-  engine->train_epoch(shuffled(1500, 0), 0, {}, nullptr);
+  engine->train_epoch(shuffled(trained, 0), 0, {}, nullptr);
   const Metrics validation = engine->evaluate();
-  const auto probabilities = engine->predict(data.images.data(), 1500);
-  REQUIRE(probabilities.size() == 15000);
+  const auto probabilities = engine->predict(data.images.data(), count);
+  REQUIRE(probabilities.size() == size_t(count) * 10);
   int64_t correct = 0;
   double loss = 0;
-  for (size_t i = 0; i < 1500; ++i) {
+  for (size_t i = 0; i < size_t(count); ++i) {
     const float* p = &probabilities[i * 10];
     double sum = 0;
     for (int k = 0; k < 10; ++k) {
@@ -577,7 +569,7 @@ TEST_CASE("engine: predictions are probabilities and agree with evaluation", "[e
     correct += std::max_element(p, p + 10) - p == data.labels[i];
     loss -= std::log(double(p[data.labels[i]]));
   }
-  CHECK(validation.samples == 1500);
+  CHECK(validation.samples == count);
   CHECK(validation.correct == correct);
   CHECK(std::abs(validation.loss_sum - loss) <= 1e-4 * loss);
   // One image alone gives the same bits as in a batch.

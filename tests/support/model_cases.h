@@ -55,8 +55,9 @@ inline bool same(const RunState& a, const RunState& b) {
          std::bit_cast<uint64_t>(a.sums.loss_sum) == std::bit_cast<uint64_t>(b.sums.loss_sum) &&
          a.sums.correct == b.sums.correct && a.sums.samples == b.sums.samples &&
          a.sums.batches == b.sums.batches && a.sums.first_nonfinite == b.sums.first_nonfinite &&
-         a.batch_size == b.batch_size && a.shuffle == b.shuffle &&
-         a.train_samples == b.train_samples && a.dataset == b.dataset && a.log_bytes == b.log_bytes;
+         a.sums.saturated == b.sums.saturated && a.batch_size == b.batch_size && a.math == b.math &&
+         a.shuffle == b.shuffle && a.train_samples == b.train_samples && a.dataset == b.dataset &&
+         a.log_bytes == b.log_bytes;
 }
 
 inline bool same_names(const Model& a, const Model& b) {
