@@ -100,8 +100,6 @@ class BlockRunner {
   unsigned lane() const { return unsigned(current_) % kWarp; }
   [[noreturn]] void run_fiber();
 
-  static BlockRunner& here();  // that of the calling OS thread
-
  private:
   [[noreturn]] void run_threads();
   void plan();
@@ -130,15 +128,19 @@ class BlockRunner {
   std::vector<Thread> threads_;
   std::vector<Copies> copies_;                                   // by thread
   std::vector<std::vector<std::unique_ptr<Meeting>>> meetings_;  // by warp
+  std::vector<unsigned> gone_;  // by warp: lanes that do not exist, or have returned
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
   std::exception_ptr error_;
 };
 
-BlockRunner& BlockRunner::here() {
-  thread_local BlockRunner runner;
-  return runner;
-}
+namespace {
+
+// Of the calling OS thread, while it runs a block. (A BlockRunner itself would be tested at each
+// use for whether it is there already.)
+constinit thread_local BlockRunner* runner = nullptr;
+
+}  // namespace
 
 void BlockRunner::plan() {
   if (schedule_.order == ThreadOrder::kShuffled)
@@ -160,6 +162,8 @@ void BlockRunner::run(const Launch& launch, uint3 block, const Schedule& schedul
   if (copies_.size() < size_t(count)) copies_.resize(size_t(count));
   meetings_.resize(size_t((count + kWarp - 1) / kWarp));
   for (auto& warp : meetings_) warp.clear();
+  gone_.assign(meetings_.size(), 0);
+  if (count % kWarp != 0) gone_.back() = ~0u << count % kWarp;
   finished_ = 0;
   at_barrier_ = 0;
   blockIdx = block;
@@ -219,6 +223,7 @@ void BlockRunner::run_threads() {
     launch_->thread();
     check_end();
     threads_[size_t(current_)].state = State::kFinished;
+    gone_[size_t(current_) / kWarp] |= 1u << lane();
     ++finished_;
     if (at_barrier_ > 0) fail("thread %d returned while others wait at a barrier", current_);
     const int next = pop();
@@ -292,11 +297,10 @@ const uint64_t* BlockRunner::collective(Collective kind, unsigned mask, uint64_t
   if ((mask & bit) == 0)
     fail("thread %d at %s:%d: its own lane %u is not in the mask %08x", current_, site.file,
          site.line, lane, mask);
-  for (int other = 0; other < kWarp; ++other) {
-    if ((mask >> other & 1u) == 0) continue;
-    if (first + other >= thread_count_ || threads_[size_t(first + other)].state == State::kFinished)
-      fail("thread %d at %s:%d: lane %d of the mask %08x %s", current_, site.file, site.line, other,
-           mask, first + other >= thread_count_ ? "does not exist" : "has returned");
+  if (const unsigned missing = mask & gone_[size_t(warp)]; missing != 0) {
+    const int other = __builtin_ctz(missing);
+    fail("thread %d at %s:%d: lane %d of the mask %08x %s", current_, site.file, site.line, other,
+         mask, first + other >= thread_count_ ? "does not exist" : "has returned");
   }
   auto& warp_meetings = meetings_[size_t(warp)];
   Meeting* meeting = nullptr;
@@ -441,41 +445,43 @@ void BlockRunner::fail(const char* format, ...) {
 }
 
 void fiber_main() {
-  BlockRunner::here().run_fiber();
+  runner->run_fiber();
 }
 void run_block(const Launch& launch, uint3 block, const Schedule& schedule) {
-  BlockRunner::here().run(launch, block, schedule);
+  thread_local BlockRunner mine;
+  runner = &mine;
+  mine.run(launch, block, schedule);
 }
 void block_barrier(Site site) {
-  BlockRunner::here().barrier(site, [] {});
+  runner->barrier(site, [] {});
 }
 const uint64_t* warp_collective(Collective kind, unsigned mask, uint64_t value, Site site) {
-  return BlockRunner::here().collective(kind, mask, value, site);
+  return runner->collective(kind, mask, value, site);
 }
 void warp_together(WarpWork work, void* lane, Site site) {
-  BlockRunner::here().collective(Collective::kTogether, 0xffffffffu,
-                                 reinterpret_cast<uint64_t>(lane), site, work);
+  runner->collective(Collective::kTogether, 0xffffffffu, reinterpret_cast<uint64_t>(lane), site,
+                     work);
 }
 void check_shared_16(const void* p, Site site) {
-  BlockRunner::here().check_shared(p, site);
+  runner->check_shared(p, site);
 }
 void copy_async_16(void* shared, const void* global, Site site) {
-  BlockRunner::here().copy_async(shared, global, site);
+  runner->copy_async(shared, global, site);
 }
 void commit_copies() {
-  BlockRunner::here().commit_copies();
+  runner->commit_copies();
 }
 void await_copies(int later_groups) {
-  BlockRunner::here().await_copies(later_groups);
+  runner->await_copies(later_groups);
 }
 void await_predecessor(Site site) {
-  BlockRunner::here().await_predecessor(site);
+  runner->await_predecessor(site);
 }
 void allow_dependents(Site site) {
-  BlockRunner::here().allow_dependents(site);
+  runner->allow_dependents(site);
 }
 unsigned lane_id() {
-  return BlockRunner::here().lane();
+  return runner->lane();
 }
 
 }  // namespace simt
