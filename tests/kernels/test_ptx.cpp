@@ -178,21 +178,23 @@ TEST_CASE("ptx: cp.async", "[ptx]") {
 }
 
 TEST_CASE("ptx: griddepcontrol", "[ptx]") {
-  const int count = 64 * 40, steps = 7;
-  std::vector<int> x(count), constants(count);
-  for (int i = 0; i < count; ++i) {
-    x[size_t(i)] = i;
-    constants[size_t(i)] = i % 10;
+  const unsigned count = 64 * 40, steps = 7;
+  std::vector<unsigned> x(count), constants(count);
+  for (unsigned i = 0; i < count; ++i) {
+    x[i] = i;
+    constants[i] = i % 10;
   }
   DeviceCase device;
-  int* values = device.in_out(x);
-  const int* input = device.input(constants);
-  device.run([&](cudaStream_t stream) { test_dependent(values, input, count, steps, stream); }, 2);
+  unsigned* values = device.in_out(x);
+  const unsigned* input = device.input(constants);
+  device.run(
+      [&](cudaStream_t stream) { test_dependent(values, input, int(count), int(steps), stream); },
+      2);
   const auto result = device.result(values);
-  for (int i = 0; i < count; ++i) {
-    int want = i;
-    for (int step = 0; step < 2 * steps; ++step) want = 3 * want + step % steps + i % 10;
-    REQUIRE(result[size_t(i)] == want);
+  for (unsigned i = 0; i < count; ++i) {
+    unsigned want = i;
+    for (unsigned step = 0; step < 2 * steps; ++step) want = 3 * want + step % steps + i % 10;
+    REQUIRE(result[i] == want);
   }
 }
 

@@ -96,18 +96,19 @@ void test_cp_async(uint32_t* to, const uint32_t* from, cudaStream_t stream) {
                      reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4*>(from));
 }
 
-__global__ void test_dependent_kernel(int* x, const int* constants, int step) {
+__global__ void test_dependent_kernel(unsigned* x, const unsigned* constants, unsigned step) {
   const int64_t i = element_index();
-  const int constant = constants[i];
+  const unsigned constant = constants[i];
   griddepcontrol_wait();
   griddepcontrol_launch_dependents();
   x[i] = 3 * x[i] + step + constant;
 }
 
-void test_dependent(int* x, const int* constants, int count, int steps, cudaStream_t stream) {
+void test_dependent(unsigned* x, const unsigned* constants, int count, int steps,
+                    cudaStream_t stream) {
   for (int step = 0; step < steps; ++step)
     launch_dependent(test_dependent_kernel, dim3(unsigned(count / 64)), dim3(64), 0, stream, x,
-                     constants, step);
+                     constants, unsigned(step));
 }
 
 // ---- warp_mma.cuh -------------------------------------------------------------------------------

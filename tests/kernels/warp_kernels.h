@@ -29,7 +29,8 @@ void test_cp_async(uint32_t* to, const uint32_t* from, cudaStream_t stream);
 
 // steps times x[i] = 3 x[i] + step + constants[i], one kernel each, with the constants read before
 // the wait for the last kernel; count is a multiple of 64.
-void test_dependent(int* x, const int* constants, int count, int steps, cudaStream_t stream);
+void test_dependent(unsigned* x, const unsigned* constants, int count, int steps,
+                    cudaStream_t stream);
 
 // ---- warp_mma.cuh: d [2][16][columns] += a b, by two warps --------------------------------------
 // How an operand lies in memory, and how it gets into a fragment.
