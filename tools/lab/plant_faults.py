@@ -122,8 +122,7 @@ FAULTS = [
     ("bias of another type than the convolution", CUDNN + "convolution.cpp",
      "bias_.tensor(), bias_.get(bias)", "bias_.original(), bias"),
     ("bias not converted", CUDNN + "convolution.cpp",
-     "    if (offsets_.has_bias()) bias_.copy_in(*context_, offsets_.bias_in(pass.weights), pass);\n",
-     ""),
+     "if (offsets_.has_bias()) bias_.copy_in", "if (false) bias_.copy_in"),
     ("result of the convolution not converted", CUDNN + "convolution.cpp",
      "__FILE__, __LINE__);\n        plan.y.copy_out(*context_, y, pass);",
      "__FILE__, __LINE__);"),
@@ -143,13 +142,15 @@ FAULTS = [
     ("both passes convert dy into one copy (dense)", CUDNN + "dense.cpp",
      "backward.dy_of_filter.copy_in", "backward.dy_of_data.copy_in"),
     ("kept operands converted again", CUDNN + "library_tensor.h",
-     "if (original_ && !pass.kept)\n      CUDNN_CHECK(cudnnTransformTensor(context.on(pass.stream), "
-     "scaled_ ? &kGradientScale", "if (original_)\n      CUDNN_CHECK(cudnnTransformTensor("
-     "context.on(pass.stream), scaled_ ? &kGradientScale"),
+     "copy_in(Context& context, const float* values, const Pass& pass) const {\n"
+     "    if (original_ && !pass.kept)",
+     "copy_in(Context& context, const float* values, const Pass& pass) const {\n"
+     "    if (original_)"),
     ("kept results converted again", CUDNN + "library_tensor.h",
-     "if (original_ && !pass.kept)\n      CUDNN_CHECK(cudnnTransformTensor(context.on(pass.stream), "
-     "scaled_ ? &kGradientUnscale", "if (original_)\n      CUDNN_CHECK(cudnnTransformTensor("
-     "context.on(pass.stream), scaled_ ? &kGradientUnscale"),
+     "copy_out(Context& context, float* values, const Pass& pass) const {\n"
+     "    if (original_ && !pass.kept)",
+     "copy_out(Context& context, float* values, const Pass& pass) const {\n"
+     "    if (original_)"),
     ("search without tensor cores", CUDNN + "convolution.cpp",
      "Precision::kHalf ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH", "Precision::kHalf ? "
      "CUDNN_FMA_MATH : CUDNN_FMA_MATH"),

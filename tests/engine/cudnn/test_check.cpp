@@ -25,8 +25,8 @@ TEST_CASE("FP16 on the cudnn backend agrees with float32 within the tolerance", 
   const auto floats = make_cudnn_backend(cuda_mnist_cudnn_module.open({}));
   const auto halves = make_cudnn_backend(cuda_mnist_cudnn_module.open({.fp16 = true}));
   std::vector<CheckCase> cases = check_cases(3);
-  // The stand-in is slow. And the comparison takes magnitudes from backward passes with other x than
-  // the forward pass had: pooling by cuDNN does not allow it, and a padded copy would be the old x.
+  // The stand-in is slow. And the comparison takes magnitudes from backward passes with other x
+  // than the forward pass had: cuDNN's pooling does not allow it, and a padded copy is the old x.
   std::erase_if(cases, [](const CheckCase& c) {
     if (c.op_case.batch > 7 || c.op_case.name == "maxpool2d") return true;
     return std::any_of(c.op_case.model.layers.begin(), c.op_case.model.layers.end(), is_copied);
