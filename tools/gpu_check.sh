@@ -26,11 +26,11 @@
 #
 # Stages, what matters most first: build, tests, tests-fp16, train, train-fp16, accuracy (FP16's at
 # most half a point below FP32's), twice-fp16 (the same model both times), bench, bench-fp16,
-# memcheck-fp16, racecheck-fp16, initcheck-fp16, synccheck-fp16, backends, compare, compare-fp16,
-# baselines, memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends. Where there is
-# no cuDNN module, backends, compare, compare-fp16 and train-cudnn do not run. Exit status 0: no
-# stage failed; 1: some did; 2: usage; 69: no usable GPU; 73, 74: the file cannot be created, or no
-# longer be written; 130, 143: interrupted or terminated.
+# memcheck-fp16, racecheck-fp16, initcheck-fp16, synccheck-fp16, backends, backends-fp16, compare,
+# compare-fp16, baselines, memcheck, racecheck, initcheck, synccheck, train-cudnn, tests-backends.
+# Where there is no cuDNN module, those of backends, compare and train-cudnn do not run. Exit status
+# 0: no stage failed; 1: some did; 2: usage; 69: no usable GPU; 73, 74: the file cannot be created,
+# or no longer be written; 130, 143: interrupted or terminated.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 exec < /dev/null
@@ -185,17 +185,17 @@ def result_of(name, text, errors):
     if name.split("-")[0].endswith("check"):
         summaries = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY: .*)$", text + errors, re.M)
         return {"summary": summaries, "tests": tests_of(text)}
-    if name in ("train", "train-fp16", "train-cudnn"):
+    if name.split("-")[0] == "train":
         lines = objects(text)
         epochs = [line for line in lines if "epoch" in line and "val_accuracy" in line]
         rest = [line for line in lines if line not in epochs]
         return {"summary": rest[-1] if rest else None, "epochs": epochs}
     if name == "twice-fp16":
         return {"sha256": [line["sha256"] for line in objects(text) if "sha256" in line]}
-    if name in ("bench", "bench-fp16"):
+    if name.split("-")[0] == "bench":
         bench = (objects(text) or [None])[-1]
         return bench and with_predictions(bench)
-    if name in ("accuracy", "compare", "compare-fp16", "backends", "baselines"):
+    if name.split("-")[0] in ("accuracy", "compare", "backends", "baselines"):
         return (objects(text) or [None])[-1]
     return None
 
@@ -455,6 +455,7 @@ show_predictions bench-fp16
 
 sanitizers -fp16 60 '[fused]'
 with_module backends 60 cuda-mnist check-backends --json
+with_module backends-fp16 60 cuda-mnist check-backends --math fp16 --json
 with_module compare 120 cuda-mnist bench --compare --device cuda --repeat "$repeat" --json
 with_module compare-fp16 60 cuda-mnist bench --compare --math fp16 --device cuda \
   --repeat "$repeat" --json

@@ -354,8 +354,8 @@ class GpuCheck(Case):
         self.assertIn(" [fused]", stages["tests-fp16"]["command"])
         self.assertEqual({name: stage["verdict"] for name, stage in stages.items()
                           if stage["verdict"] != "ok"},
-                         dict.fromkeys(["backends", "compare", "compare-fp16", "baselines",
-                                        "train-cudnn"], "not run"))
+                         dict.fromkeys(["backends", "backends-fp16", "compare", "compare-fp16",
+                                        "baselines", "train-cudnn"], "not run"))
 
     def test_fp16_that_learns_less(self):
         self.cuda_mnist(accuracy=0.984)
