@@ -380,7 +380,7 @@ class GpuCheck(Case):
         predictions = json.loads((ROOT / "tools/lab/predictions.json").read_text())
         steps = [predictions[step] for step in ("step", "step_fp16") if step in predictions]
         for row in [*predictions["kernels"], *steps]:
-            self.assertEqual(set(row), {"name", "shape", "backend", "predicted_us"})
+            self.assertLessEqual({"name", "shape", "backend", "predicted_us"}, set(row))
             self.assertGreater(row["predicted_us"], 0)
 
 
