@@ -53,7 +53,7 @@ std::unique_ptr<KernelBench> make_kernel_bench(Target target, bool naive, int th
 // The operations of the native backend, one row for each pass; with_cudnn: each followed by a row
 // of the same name and shape with what cuDNN or cuBLAS has for it. Convolutions run on filters
 // already in the backend's layout. kFp16: the fused kernels of a training step, each followed by
-// all that it does in place of the libraries, one operation after the other. Throws
+// all that it does in place of the libraries, in FP16 too, one operation after the other. Throws
 // Error(kUnavailable) where a target or backend cannot be used.
 std::unique_ptr<KernelBench> make_comparison_bench(Target target, bool with_cudnn, int threads,
                                                    Math math = Math::kFp32);

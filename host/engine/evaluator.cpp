@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "host/engine/fused_buffers.h"
 #include "host/engine/fused_forward.h"
 #include "host/engine/metric_sums.h"
 #include "host/engine/op_forward.h"
@@ -14,10 +15,10 @@ namespace {
 
 constexpr int kBatch = 1024;  // few launches, each wide enough to fill a GPU
 
-std::unique_ptr<ForwardPass> make_pass(Backend& backend, const Model& model, Math math,
-                                       const TrainingState& state, MetricSums* metrics,
-                                       cudaStream_t compute) {
-  if (math == Math::kFp16)
+std::unique_ptr<ForwardPass> make_pass(Backend& backend, const Model& model,
+                                       const EngineConfig& config, const TrainingState& state,
+                                       MetricSums* metrics, cudaStream_t compute) {
+  if (uses_fused_kernels(config))
     return std::make_unique<FusedForward>(model, state, metrics, kBatch, compute);
   return std::make_unique<OpForward>(backend, model, state, kBatch);
 }
@@ -30,7 +31,7 @@ Evaluator::Evaluator(Backend& backend, const Model& model, const EngineConfig& c
       model_(model),
       eager_(config.eager),
       pixels_(model.input.size()),
-      pass_(make_pass(backend, model, config.math, state, sums_.device(), compute)),
+      pass_(make_pass(backend, model, config, state, sums_.device(), compute)),
       loss_workspace_(softmax_xent_workspace(kBatch)) {}
 
 void Evaluator::set_samples(const Samples& samples, cudaStream_t compute) {

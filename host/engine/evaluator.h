@@ -19,8 +19,8 @@ namespace mnist::MNIST_TARGET {
 
 class Evaluator {
  public:
-  // Everything referred to outlives the evaluator. Of the configuration: `math`, and `eager`:
-  // launches each kernel, not a graph of all of evaluate().
+  // Everything referred to outlives the evaluator. Of the configuration: `backend` and `math`, and
+  // `eager`: launches each kernel, not a graph of all of evaluate().
   Evaluator(Backend& backend, const Model& model, const EngineConfig& config,
             const TrainingState& state, cudaStream_t compute);
 

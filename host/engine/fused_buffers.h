@@ -8,6 +8,7 @@
 
 #include "host/engine/backends/backend.h"
 #include "host/engine/device/device_buffer.h"
+#include "host/engine/engine.h"
 #include "host/engine/training_state.h"
 #include "host/model/model.h"
 #include "kernels/fused/fused.h"
@@ -18,6 +19,11 @@ namespace mnist::MNIST_TARGET {
 inline constexpr const char* kFusedArch =
     "conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,dense:10";
 bool is_fused_network(const Model& model);
+
+// Whether they are what a run in this configuration computes with: the native backend's FP16.
+inline bool uses_fused_kernels(const EngineConfig& config) {
+  return config.backend == BackendKind::kNative && config.math == Math::kFp16;
+}
 
 class FusedBuffers {
  public:

@@ -12,6 +12,7 @@
 #include "host/engine/device/device_buffer.h"
 #include "host/engine/device/stream.h"
 #include "host/engine/evaluator.h"
+#include "host/engine/fused_buffers.h"
 #include "host/engine/fused_step.h"
 #include "host/engine/metric_sums.h"
 #include "host/engine/op_step.h"
@@ -57,7 +58,7 @@ class TargetEngine final : public Engine {
       : model_(model),
         config_(config),
         device_(use_device()),
-        backend_(make_backend(config.backend)),
+        backend_(make_backend(config.backend, {.fp16 = config.math == Math::kFp16})),
         state_(model_, config.learning_rate, compute_),
         saved_(model_.arena_size),
         profiler_(config.profile_begin, config.profile_end) {}
@@ -94,7 +95,7 @@ class TargetEngine final : public Engine {
   Metrics report(int64_t round);
 
   std::unique_ptr<Step> make_step() {
-    if (config_.math == Math::kFp16)
+    if (uses_fused_kernels(config_))
       return std::make_unique<FusedStep>(model_, config_.batch_size, state_, compute_);
     return std::make_unique<OpStep>(*backend_, model_, config_, state_);
   }
@@ -176,15 +177,17 @@ Metrics TargetEngine::report(int64_t round) {
 }  // namespace
 
 std::string math_unusable_reason(const Model& model, const EngineConfig& config) {
-  if (config.math == Math::kFp32) return "";
-  if (config.backend != BackendKind::kNative)
-    return "FP16 is for the native backend; use that, or FP32";
+  if (!uses_fused_kernels(config)) return "";
   if (!is_fused_network(model))
-    return fmt::format("FP16 is for {} on {}x{}x1 images, not for {}; use FP32", kFusedArch,
-                       kMnistSide, kMnistSide, arch_string(model));
+    return fmt::format(
+        "the native kernels' FP16 is for {} on {}x{}x1 images, not for {}; use FP32, or the cudnn "
+        "backend",
+        kFusedArch, kMnistSide, kMnistSide, arch_string(model));
   if (config.batch_size > kFusedBatch)
-    return fmt::format("FP16 is for batches of at most {}, not {}; use those, or FP32", kFusedBatch,
-                       config.batch_size);
+    return fmt::format(
+        "the native kernels' FP16 is for batches of at most {}, not {}; use those, FP32, or the "
+        "cudnn backend",
+        kFusedBatch, config.batch_size);
   return "";
 }
 

@@ -90,13 +90,6 @@ std::optional<double> geometric_mean(const std::vector<Pair>& pairs) {
   return std::exp(sum / count);
 }
 
-// That of the libraries beside the native kernels': the same, if they have it.
-Math libraries_math(Target target, Math math) {
-  const EngineConfig config{.backend = BackendKind::kCudnn, .math = math};
-  return math_unusable_reason(target, parse_arch(kDefaultArch), config).empty() ? math
-                                                                                : Math::kFp32;
-}
-
 // The operations, then a step and an epoch.
 std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, bool rival,
                                const BenchOptions& options) {
@@ -111,12 +104,12 @@ std::vector<BenchJob> all_jobs(KernelBench& bench, Target target, bool rival,
     jobs.push_back({rows[i], time_row(i), rival ? time_row(i + 1) : none});
 
   const auto engine_job = [&](const BenchRow& row, auto time) {
-    const auto on = [&options, target, time](BackendKind backend, Math math) {
-      return
-          [=, &options] { return time(target, backend, math, options.repeats, options.threads); };
+    const auto on = [&options, target, time](BackendKind backend) {
+      return [=, &options] {
+        return time(target, backend, options.math, options.repeats, options.threads);
+      };
     };
-    return BenchJob{row, on(BackendKind::kNative, options.math),
-                    rival ? on(BackendKind::kCudnn, libraries_math(target, options.math)) : none};
+    return BenchJob{row, on(BackendKind::kNative), rival ? on(BackendKind::kCudnn) : none};
   };
   jobs.push_back(engine_job(step_row(BackendKind::kNative, options.math), time_step));
   jobs.push_back(engine_job(epoch_row(BackendKind::kNative, options.math), time_epoch));
@@ -178,16 +171,16 @@ Json result_json(const DeviceInfo& device, const Comparison& comparison, bool ri
   return json;
 }
 
-std::string comparison_heading(Math libraries, Math math) {
+std::string comparison_heading(Math math) {
   if (math == Math::kFp32)
     return fmt::format(
         "native/cudnn is the ratio of the medians: below 1 the native kernels are faster.\n"
         "cudnn: {}.\n\n",
         cudnn_versions());
   return fmt::format(
-      "Their sum: the operations that a fused kernel replaces, one after the other, by {} in {}.\n"
+      "Their sum: what a fused kernel replaces, one operation after the other, by {} in FP16.\n"
       "fused/sum is the ratio of the medians: below 1 the fused kernel is faster.\n\n",
-      cudnn_versions(), libraries == Math::kFp16 ? "FP16" : "FP32");
+      cudnn_versions());
 }
 
 void write_plot(const std::string& path, const DeviceInfo& device, const Comparison& comparison,
@@ -222,7 +215,7 @@ ExitCode compare_timings(Target target, const BenchOptions& options, Results& re
   const Table table(rows_of(jobs), options.math);
   if (!options.json) {
     std::string text = bench_heading(device, bench->peak(), options);
-    if (rival) text += comparison_heading(libraries_math(target, options.math), options.math);
+    if (rival) text += comparison_heading(options.math);
     results.text(text + table.head());
   }
 
