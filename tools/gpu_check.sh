@@ -168,14 +168,15 @@ def predictions():
 def with_predictions(bench):
     """The benchmark's object, with predicted_us in the rows for which there is a prediction."""
     predicted = predictions()
-    step = "step_fp16" if bench.get("math") == "fp16" else "step"
+    suffix = "_fp16" if bench.get("math") == "fp16" else ""
     known = {tuple(row[key] for key in ("name", "shape", "backend")): row["predicted_us"]
-             for row in [*predicted["kernels"], predicted.get(step)] if row}
+             for row in [*predicted["kernels"], predicted.get("step" + suffix)] if row}
     for row in [*bench.get("kernels", []), bench.get("step")]:
         key = tuple((row or {}).get(key) for key in ("name", "shape", "backend"))
         if key in known:
             row["predicted_us"] = known[key]
-    bench["predictions"] = {key: predicted.get(key) for key in ("commit", "toolkit", "device")}
+    bench["predictions"] = {"commit": predicted.get("commit" + suffix),
+                            **{key: predicted.get(key) for key in ("toolkit", "device")}}
     return bench
 
 

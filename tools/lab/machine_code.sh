@@ -2,15 +2,17 @@
 # Executes the sm_90 machine code of the kernels, without a GPU (see machine_code/README.md).
 #
 #   tools/lab/machine_code.sh check
-#   tools/lab/machine_code.sh time [--profile REGEX] [--vary] [--model NAME=VALUE]... [--json FILE]
+#   tools/lab/machine_code.sh time [--math fp16] [--evaluation | --json FILE]
+#                                  [--profile REGEX] [--vary] [--model NAME=VALUE]...
 #   tools/lab/machine_code.sh run [--races] [--initialised] PROGRAM ARGUMENT...
 #
 # check  runs the tests of a training step's kernels, at odd shapes, and whole training steps of
 #        both targets, which must agree to the bit; in these it looks for missing barriers and
 #        for loads of what was never written. Accesses out of bounds are always found
 # time   predicts how long a training step of the default model takes on an H100: the engine's own
-#        launches; last line "step: N us". --json also writes predictions for the rows of
-#        `cuda-mnist bench`; tools/lab/predictions.json holds the last ones
+#        launches; last line "step: N us", in fp16 one more for dependent launches. --evaluation: of
+#        10,000 images instead. --json also writes predictions for the rows of `cuda-mnist bench`;
+#        tools/lab/predictions.json holds the last ones, of both kinds of arithmetic
 # run    one program of the build that was linked for this: tests_machine_code, tests_both_targets
 #
 # Builds what it needs: in build/, if that is configured with nvcc and sm_90, else in

@@ -19,7 +19,8 @@ def time_step(options):
     code = Code(program, options.cuobjdump, options.nvdisasm)
     profile = re.compile(options.profile) if options.profile else None
     session = StepSession(code, model, profile)
-    status = session.run([program])
+    what = "evaluation" if options.evaluation else "step"
+    status = session.run([program, options.math, what])
     if status != 0 or session.faults:
         print(*session.faults, f"record_step: exit status {status}", sep="\n", file=sys.stderr)
         return 1
@@ -32,10 +33,9 @@ def time_step(options):
         report.print_variations(step)
     if options.json:
         program = f"{options.build}/record_kernels"
-        rows = predict.rows(Code(program, options.cuobjdump), program, model)
-        predict.write(options.json, rows, step, model)
-    report.print_sum(step)
-    print(f"step: {step.us:.1f} us")
+        rows = predict.rows(Code(program, options.cuobjdump), program, options.math, model)
+        predict.write(options.json, rows, step, options.math, model)
+    report.print_sum(step, what)
     return 0
 
 
@@ -56,12 +56,16 @@ def main():
     commands = parser.add_subparsers(required=True, metavar="time|check|run")
     time = commands.add_parser("time", help="predict the training step's time")
     time.set_defaults(function=time_step)
+    time.add_argument("--math", choices=("fp32", "fp16"), default="fp32")
+    what = time.add_mutually_exclusive_group()
+    what.add_argument("--evaluation", action="store_true",
+                      help="time the evaluation of 10,000 images, not a step")
     time.add_argument("--profile", metavar="REGEX", help="show where kernels of these names wait")
     time.add_argument("--vary", action="store_true",
                       help="also with other values for the model's doubtful numbers")
     time.add_argument("--model", action="append", default=[], metavar="NAME=VALUE",
                       help="another value for a number of model.py")
-    time.add_argument("--json", metavar="FILE",
+    what.add_argument("--json", metavar="FILE",
                       help="write predictions for the rows of `cuda-mnist bench` (minutes)")
     everything = commands.add_parser("check", help="execute and compare everything")
     everything.set_defaults(function=check.check)

@@ -81,14 +81,17 @@ def print_profile(profile, lines, count=15):
             print(f"    {waited:8.0f} {issues:7}  {line}")
 
 
-def print_sum(step):
-    if any(map(step.starts_early, range(len(step.nodes)))):
-        bodies, shown, edges = (us / step.steps for us in step.early())
-        print(f"with early starts, for each step: bodies {bodies:.1f} us, prologues {shown:.1f} "
-              f"us, edges {edges:.1f} us: {bodies + shown + edges:.1f} us")
-    print(f"a graph of {step.steps} steps; on its longest path, for each step: "
-          f"bodies {step.bodies / step.steps:.1f} us, {step.edges / step.steps:.1f} edges of "
-          f"{EDGE_US} us")
+def print_sum(step, what):
+    """`what`: a step, an evaluation."""
+    print(f"a graph of {step.steps}; on its longest path, for each: bodies "
+          f"{step.bodies / step.steps:.1f} us, {step.edges / step.steps:.1f} edges of {EDGE_US} us")
+    if step.any_starts_early:
+        bodies, shown, edges = step.early
+        print(f"with dependent launches: bodies {bodies:.1f} us, prologues that show {shown:.1f} "
+              f"us, edges {edges:.1f} us")
+    print(f"{what}: {step.us:.1f} us")
+    if step.any_starts_early:
+        print(f"{what}, dependent launches: {step.early_us:.1f} us")
 
 
 def print_variations(step):

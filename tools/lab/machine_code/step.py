@@ -1,4 +1,5 @@
-"""The predicted time of the training step: of the engine's own graph, while it is launched."""
+"""The predicted time of a training step, or of an evaluation: of the engine's own graph, while it
+is launched."""
 from . import timing
 from .background import Background
 from .graph import Graph
@@ -83,9 +84,14 @@ class Step:
         node, after = self.nodes[number], self.graph.after[number]
         return bool(node and node.launch.dependent and len(after) == 1 and self.nodes[after[0]])
 
+    @property
+    def any_starts_early(self):
+        return any(map(self.starts_early, range(len(self.nodes))))
+
+    @property
     def early(self):
-        """The same with such starts: (bodies on the longest path, what is to be seen of prologues,
-        edges), in us of all steps."""
+        """With such starts, in us of a step: bodies on the longest path, what is to be seen of
+        prologues, edges."""
         count = len(self.nodes)
         bodies, shown, edges = list(self.alone), [0.0] * count, [EDGE_US] * count
         for number in filter(self.starts_early, range(count)):
@@ -93,8 +99,13 @@ class Step:
             bodies[number], shown[number] = node.body_us, node.shown_us(before)
             edges[number] = EARLY_EDGE_US
         path = self.graph.longest_path([b + s for b, s in zip(bodies, shown)], edges)
-        return (sum(bodies[n] for n in path), sum(shown[n] for n in path),
+        sums = (sum(bodies[n] for n in path), sum(shown[n] for n in path),
                 sum(edges[n] for n in path[1:]))
+        return tuple(us / self.steps for us in sums)
+
+    @property
+    def early_us(self):
+        return sum(self.early)
 
     def _share_multiprocessors(self, *nodes):
         launches = [self.nodes[n] for n in nodes]

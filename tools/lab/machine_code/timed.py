@@ -54,6 +54,12 @@ class Timed:
         tail = before.wait().early.tail if fits else 0
         return self.model.us(max(0, self.wait().early.prologue - tail))
 
+    def us_after(self, before):
+        """From the end of the kernel `before`, the only one that it follows, to its own."""
+        if self.launch.dependent:
+            return EARLY_EDGE_US + self.shown_us(before) + self.body_us
+        return EDGE_US + self.us
+
     @property
     def part(self):
         return self.parts[0]
