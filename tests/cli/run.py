@@ -1661,7 +1661,9 @@ class Compare(Case):
         env = {**self.environment, "CUDA_VISIBLE_DEVICES": ""}
         self.error("check-backends", code=69, contains="check-backends: .*(CUDA|GPU|NVIDIA)",
                    env=env)
-        self.error("check-backends", "--json", code=69, contains="check-backends: ", env=env)
+        for arguments in (["--json"], ["--math", "fp16"]):
+            self.error("check-backends", *arguments, code=69, contains="check-backends: ", env=env)
+        self.error("check-backends", "--math", "fp8", code=2, contains="one of: fp32, fp16")
 
 
 class Doctor(Case):
