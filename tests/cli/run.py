@@ -210,6 +210,7 @@ class Help(Case):
         text = self.run_cli("train", "--help").stdout
         for default in ["[100]", "[128]", "[0.001]", "[mnist.h5]", "[training_log.csv]", "[mnist]"]:
             self.assertIn(default, text)
+        self.assertRegex(text, r"--math fp32\|fp16 +Arithmetic.* \[fp32\]")
 
     def test_no_arguments(self):
         done = self.run_cli(code=2)
@@ -534,6 +535,84 @@ class Resume(Case):
         self.error("train", "--resume", "no.h5", code=66, contains="no.h5")
         self.path("bad.h5").write_bytes(b"not HDF5 at all")
         self.error("train", "--resume", "bad.h5", code=65, contains="bad.h5")
+
+
+class Fp16(Case):
+    """--math fp16, which is for the default network: few images."""
+
+    def recipe(self):
+        return [*recipe(40), "--batch-size", "16", "--math", "fp16"]
+
+    def train(self, *arguments, **options):
+        return self.run_cli("train", *self.recipe(), *arguments, **options)
+
+    def test_resume_and_later(self):
+        done = self.train("--epochs", "2", "--out", "straight.h5", "--log", "straight.csv")
+        self.assertIn(" FP16 on ", done.stderr)
+        done = self.train("--epochs", "1", "--json")
+        epoch, summary = map(json.loads, done.stdout.splitlines())
+        self.assertEqual(list(epoch), ["epoch", "loss", "accuracy", "val_loss", "val_accuracy",
+                                       "train_seconds", "seconds", "saturated"])
+        self.assertEqual((epoch["saturated"], summary["saturated"], summary["math"]),
+                         (0, 0, "fp16"))
+        self.assertEqual(self.inspect()["training"]["math"], "fp16")
+        self.assertIn(", in FP16\n", self.run_cli("inspect", "mnist.h5").stdout)
+
+        resume = ["train", "--resume", "mnist.h5", "--epochs", "2", "--data-dir", BLOCKS]
+        for device in ([], ["--device", "cpu"]):
+            self.error(*resume, *device, "--math", "fp32", code=2,
+                       contains="--math .*contradicts")
+        # Resumed without the option or with its value.
+        shutil.copy(self.path("mnist.h5"), self.path("again.h5"))
+        shutil.copy(self.path("training_log.csv"), self.path("again.csv"))
+        self.resume(2)
+        self.run_cli("train", "--resume", "again.h5", "--log", "again.csv", "--epochs", "2",
+                     "--data-dir", BLOCKS, "--device", "cpu", "--math", "fp16")
+        for name in ("mnist.h5", "again.h5"):
+            self.assertEqual(digest(self.path(name)), digest(self.path("straight.h5")))
+        for name in ("training_log.csv", "again.csv"):
+            self.assertEqual(self.text(name), self.text("straight.csv"))
+
+        # FP16 in evaluate and predict is an option, whatever the run computed with.
+        row = list(csv.DictReader(self.text("training_log.csv").splitlines()))[-1]
+        evaluate = ["evaluate", "--dataset", "idx", "--data-dir", BLOCKS, "--device", "cpu",
+                    "--json"]
+        fp16 = json.loads(self.run_cli(*evaluate, "--math", "fp16").stdout)
+        fp32 = json.loads(self.run_cli(*evaluate).stdout)
+        self.assertEqual(fp16["loss"], float(row["val_loss"]))
+        self.assertNotEqual(fp16["loss"], fp32["loss"])
+        self.assertAlmostEqual(fp16["loss"], fp32["loss"], delta=1e-3)
+        self.path("one.pgm").write_bytes(
+            pgm(255 if 12 <= i % 28 <= 14 and 4 <= i // 28 <= 23 else 0 for i in range(784)))
+        predict = ["predict", "one.pgm", "--device", "cpu", "--single", "--json"]
+        fp16 = json.loads(self.run_cli(*predict, "--math", "fp16").stdout)[0]["probabilities"]
+        fp32 = json.loads(self.run_cli(*predict).stdout)[0]["probabilities"]
+        self.assertNotEqual(fp16, fp32)
+        self.assertLess(max(abs(a - b) for a, b in zip(fp16, fp32)), 1e-3)
+
+    def test_a_run_in_fp32_goes_on_in_fp32(self):
+        done = self.train("--math", "fp32", "--epochs", "1", "--json")
+        epoch, summary = map(json.loads, done.stdout.splitlines())
+        self.assertNotIn("saturated", {**epoch, **summary})
+        self.assertEqual(summary["math"], "fp32")
+        self.assertEqual(self.inspect()["training"]["math"], "fp32")
+        self.assertNotIn("FP16", done.stderr + self.run_cli("inspect", "mnist.h5").stdout)
+        self.error("train", "--resume", "mnist.h5", "--epochs", "2", "--data-dir", BLOCKS,
+                   "--device", "cpu", "--math", "fp16", code=2, contains="--math .*contradicts")
+
+    def test_what_does_not_fit(self):
+        network = (r"--math fp16: .* for conv:32x3,pool:2,conv:64x3,pool:2,flatten,dense:128,"
+                   r"dense:10 on 28x28x1 images, not for pool:4,flatten,dense:10; use FP32")
+        self.error("train", *self.recipe(), "--arch", TINY, code=2, contains=network)
+        self.error("train", *self.recipe(), "--batch-size", "129", code=2,
+                   contains="--math fp16: .* batches of at most 128, not 129; use")
+        self.assertEqual(self.files(), [])
+        self.error("train", *self.recipe(), "--backend", "cudnn", code=2, contains="--backend")
+        self.run_cli("train", *recipe(), "--arch", TINY, "--epochs", "0")
+        self.path("one.pgm").write_bytes(pgm([0] * 784))
+        for command in (["evaluate", "--dataset", "idx", "--data-dir", BLOCKS],
+                        ["report", "--data-dir", BLOCKS], ["predict", "one.pgm"], ["serve"]):
+            self.error(*command, "--math", "fp16", "--device", "cpu", code=2, contains=network)
 
 
 class Signals(Case):

@@ -132,6 +132,38 @@ TEST_CASE("a model file gives back every bit", "[model_file]") {
   CHECK(entries(dir.path()) == 1);
 }
 
+TEST_CASE("the state of a run in FP16", "[model_file]") {
+  const TemporaryDirectory dir;
+  Random random;
+  const Model model = small_model();
+  const std::vector<float> weights = random_arena(model, random);
+  RunState state = random_state(model, random);
+  const Image fp32 = model_file::build_image(model, weights, &state);
+  CHECK(model_file::parse_image(fp32).format == "1");
+  state.math = Math::kFp16;
+  state.sums.saturated = 12'345'678'901;
+  write_model_file(dir / "m.h5", model, weights, &state);
+  const ModelFile file = read_model_file(dir / "m.h5");
+  REQUIRE(file.state);
+  CHECK(file.state->math == Math::kFp16);
+  CHECK(same(*file.state, state));
+  CHECK(file.checksum_verified);
+  // Earlier versions, which would go on in FP32, refuse it.
+  CHECK(model_file::parse_image(image_of(dir / "m.h5")).format == "2");
+  // The checksum is of both attributes too.
+  const auto code_of_changed = [&](auto change) {
+    model_file::Contents contents = model_file::parse_image(image_of(dir / "m.h5"));
+    change(*contents.state);
+    return code_of([&] { model_file::validate(std::move(contents)); });
+  };
+  CHECK(code_of_changed([](RunState&) {}) == 0);
+  CHECK(code_of_changed([](RunState& s) { s.math = Math::kFp32; }) == int(ExitCode::kBadInput));
+  CHECK(code_of_changed([](RunState& s) { ++s.sums.saturated; }) == int(ExitCode::kBadInput));
+  state.sums.saturated = -1;
+  write_model_file(dir / "m.h5", model, weights, &state);
+  CHECK_THAT(refusal(dir / "m.h5"), Contains("makes no sense"));
+}
+
 TEST_CASE("extreme values survive", "[model_file]") {
   const TemporaryDirectory dir;
   Random random;
@@ -250,6 +282,16 @@ TEST_CASE("no flipped bit changes the state of a run", "[model_file]") {
 }
 
 // A minute; the case above takes one bit of every two bytes.
+TEST_CASE("no flipped bit changes the state of a run in FP16", "[model_file]") {
+  Random random;
+  const Model model = parse_arch("flatten,dense:2", {2, 2, 1});
+  const std::vector<float> weights = random_arena(model, random);
+  RunState state = random_state(model, random);
+  state.math = Math::kFp16;
+  state.sums.saturated = 5;
+  check_flips(model_file::build_image(model, weights, &state), 16);
+}
+
 TEST_CASE("no flipped bit at all changes the state of a run", "[.exhaustive]") {
   check_flips(small_image(), 1);
 }
