@@ -46,6 +46,16 @@ __device__ __forceinline__ float half_to_float(Half bits) {
   return v;
 }
 
+// ---- arithmetic ---------------------------------------------------------------------------------
+// v between 0 and 1; 0 for a NaN.
+__device__ __forceinline__ float clamp_to_one(float v) {
+  return __saturatef(v);
+}
+// Lets v be computed here, not later where it is used.
+__device__ __forceinline__ void compute_now(int& v) {
+  asm volatile("" : "+r"(v));
+}
+
 // ---- ldmatrix -----------------------------------------------------------------------------------
 // Four 8x8 matrices of halves from shared memory: lane 8i + j has the address of row j of matrix i,
 // 16 bytes aligned to 16. r[i] = the pair (row g, columns 2t and 2t+1) of matrix i; transposed: the

@@ -12,7 +12,16 @@ struct ConvForward {
   static constexpr int kChunks1 = fused::kChannels1 / 8;  // of a position's channels
   static constexpr int kTileStep = kWarps / kChunks1;     // between the tiles of a warp
   static constexpr int kCopyWarp = 8;                     // the first of those that copy
+  // The warps that copy the biases, between those that copy the filters.
+  static constexpr int kBias1Warp = 2, kBias2Warp = 3;
   static constexpr int kLastWindow = fused::kWindows - 1;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  static constexpr int kBlocks = 1;
+#else
+  // As if two blocks shared a multiprocessor: 80 registers leave room for a block of dense_forward,
+  // which can so begin beside this one.
+  static constexpr int kBlocks = 2;
+#endif
 
   // Shared memory, in bytes.
   static constexpr int kPixelPitch = 64;  // of a row of 28 halves: no bank conflicts
@@ -22,7 +31,9 @@ struct ConvForward {
   static constexpr int kA1At = kConv1At + 16 * 64;                            // half rows
   static constexpr int kCode1At = kA1At + kPositionRows * 64;                 // [144] code rows
   static constexpr int kConv2At = kCode1At + fused::kPositions * kCodePitch;  // [288] full rows
-  static constexpr int kSharedBytes = kConv2At + fused::kTaps * fused::kChannels1 * 128;
+  static constexpr int kBias1At = kConv2At + fused::kTaps * fused::kChannels1 * 128;
+  static constexpr int kBias2At = kBias1At + fused::kChannels1 * 4;
+  static constexpr int kSharedBytes = kBias2At + fused::kChannels2 * 4;
   static_assert(kSharedBytes <= 65536, "sm_75 has no more");
 
   // Four pieces of 8 codes in a row, of which those of 8 rows in succession do not conflict.

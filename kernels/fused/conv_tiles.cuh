@@ -9,13 +9,13 @@
 
 namespace mnist::MNIST_TARGET {
 
-// Rows of 32 halves, two of them in 128 bytes: chunk 0 to 3 of 8 halves of row `row`.
-__device__ constexpr int half_row_address(int row, int chunk) {
-  return (row >> 1) * 128 + ((((row & 1) << 2) | chunk) ^ (row >> 1 & 7)) * 16;
-}
-// Rows of 64 halves: chunk 0 to 7.
+// Rows of 64 halves: chunk 0 to 7 of 8 halves of row `row`.
 __device__ constexpr int full_row_address(int row, int chunk) {
   return row * 128 + (chunk ^ (row & 7)) * 16;
+}
+// Rows of 32 halves, two of them in 128 bytes: chunk 0 to 3.
+__device__ constexpr int half_row_address(int row, int chunk) {
+  return full_row_address(row >> 1, (row & 1) << 2 | chunk);
 }
 
 // The half row of position (y,x) of the first pooling. The upper left corners of eight pooling

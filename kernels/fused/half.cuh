@@ -34,6 +34,16 @@ __device__ __forceinline__ uint32_t saturated_half2(float low, float high, unsig
   return pack_half2(low, high);
 }
 
+// The pair of two that are not negative. There is no branch, and a float counts, because the units
+// that compare and select have more to do than those that add.
+__device__ __forceinline__ uint32_t saturated_positive2(float low, float high, float& count) {
+  // 1 if v is larger than kLargestHalf, which is by 2^-8 at least; else 0.
+  const auto is_larger = [](float v) { return clamp_to_one(fmaf(v, 256, -256 * kLargestHalf)); };
+  count += is_larger(low) + is_larger(high);
+  return pack_half2(low > kLargestHalf ? kLargestHalf : low,
+                    high > kLargestHalf ? kLargestHalf : high);
+}
+
 // All of a product, as the operand of the next.
 __device__ __forceinline__ void saturated_operand(FragA& a, Sums<16>& sums, unsigned& count) {
   if (largest_magnitude(sums) > kLargestHalf)

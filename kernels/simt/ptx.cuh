@@ -26,6 +26,11 @@ __forceinline__ float half_to_float(Half bits) {
   return float(half);
 }
 
+__forceinline__ float clamp_to_one(float v) {
+  return v > 0 ? v < 1 ? v : 1.0f : 0.0f;
+}
+__forceinline__ void compute_now(int&) {}
+
 namespace ptx_detail {
 
 // ---- ldmatrix -----------------------------------------------------------------------------------
