@@ -214,21 +214,36 @@ TEST_CASE("fused_conv_forward_training", "[fused][conv_forward]") {
   }
 }
 
+TEST_CASE("fused_conv_forward_training rounds to FP16 and no worse", "[fused][conv_forward]") {
+  Random random;
+  const auto w1 = random.reals(kInputs1 * kChannels1), w2 = random.reals(kInputs2 * kChannels2);
+  const auto b1 = random.reals(kChannels1), b2 = random.reals(kChannels2);
+  const auto pixels = random_images(random, 2);
+  const Result result = run({halves(w1, 256.0 / 255), halves(w2), b1, b2}, pixels);
+  const Pooled first =
+      convolve(ink(pixels, 1.0 / 255), kSide, 1, {w1.begin(), w1.end()}, b1, kSide1);
+  require_match(result.a1, result.code1, first, 1e-3);
+  require_match(result.a2, result.code2,
+                convolve(first.y, kSide1, kChannels1, {w2.begin(), w2.end()}, b2, kSide2), 1e-3);
+}
+
 TEST_CASE("fused_conv_forward_training: an image's results are its own", "[fused][conv_forward]") {
   Random random;
   const Filters filters = random_filters(random);
   std::vector<uint8_t> pixels = random_images(random, 8);
   const Result few = run(filters, pixels);
   const auto first = pixels;
-  while (pixels.size() < kFusedBatch * kPixels)
-    pixels.insert(pixels.end(), first.begin(), first.end());
-  const Result many = run(filters, pixels);
-  for (size_t i = 0; i < kFusedBatch * kA1; ++i)
-    if (many.a1[i] != few.a1[i % (8 * kA1)] || many.code1[i] != few.code1[i % (8 * kA1)])
-      FAIL("first convolution, image " << i / kA1);
-  for (size_t i = 0; i < kFusedBatch * kA2; ++i)
-    if (many.a2[i] != few.a2[i % (8 * kA2)] || many.code2[i] != few.code2[i % (8 * kA2)])
-      FAIL("second convolution, image " << i / kA2);
+  for (size_t n : {size_t{96}, size_t{kFusedBatch}}) {
+    INFO(n << " images");
+    while (pixels.size() < n * kPixels) pixels.insert(pixels.end(), first.begin(), first.end());
+    const Result many = run(filters, pixels);
+    for (size_t i = 0; i < n * kA1; ++i)
+      if (many.a1[i] != few.a1[i % (8 * kA1)] || many.code1[i] != few.code1[i % (8 * kA1)])
+        FAIL("first convolution, image " << i / kA1);
+    for (size_t i = 0; i < n * kA2; ++i)
+      if (many.a2[i] != few.a2[i % (8 * kA2)] || many.code2[i] != few.code2[i % (8 * kA2)])
+        FAIL("second convolution, image " << i / kA2);
+  }
 }
 
 // Whole numbers: every sum is exact, and many windows have several winners.
