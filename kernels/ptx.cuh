@@ -56,6 +56,15 @@ __device__ __forceinline__ void compute_now(int& v) {
   asm volatile("" : "+r"(v));
 }
 
+// ---- prmt ---------------------------------------------------------------------------------------
+// Four bytes of the eight of (a, b), a's lowest being byte 0. The lowest four hexadecimal digits of
+// `selector` say which, the lowest for the lowest byte; plus 8: its highest bit, eight times.
+__device__ __forceinline__ uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector) {
+  uint32_t bytes;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(a), "r"(b), "r"(selector));
+  return bytes;
+}
+
 // ---- ldmatrix -----------------------------------------------------------------------------------
 // Four 8x8 matrices of halves from shared memory: lane 8i + j has the address of row j of matrix i,
 // 16 bytes aligned to 16. r[i] = the pair (row g, columns 2t and 2t+1) of matrix i; transposed: the

@@ -44,13 +44,27 @@ __device__ __forceinline__ uint32_t saturated_positive2(float low, float high, f
                     high > kLargestHalf ? kLargestHalf : high);
 }
 
-// All of a product, as the operand of the next.
-__device__ __forceinline__ void saturated_operand(FragA& a, Sums<16>& sums, unsigned& count) {
+// The same for all of a product, and of some.
+template <int kColumns>
+__device__ __forceinline__ void saturate(Sums<kColumns>& sums, unsigned& count) {
   if (largest_magnitude(sums) > kLargestHalf)
     warp_for_each([&](int lane) INLINED {
-      unrolled<Sums<16>::kCount>(
+      unrolled<Sums<kColumns>::kCount>(
           [&](auto i) INLINED { sums.at(lane, i) = saturated(sums.at(lane, i), count); });
     });
+}
+template <int kColumns, int kTiles>
+__device__ __forceinline__ void saturate(Sums<kColumns> (&tiles)[kTiles], unsigned& count) {
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) largest = fmaxf(largest, largest_magnitude(tiles[i]));
+  if (largest > kLargestHalf)  // one branch
+    unrolled<kTiles>([&](auto i) INLINED { saturate(tiles[i], count); });
+}
+
+// All of a product, as the operand of the next.
+__device__ __forceinline__ void saturated_operand(FragA& a, Sums<16>& sums, unsigned& count) {
+  saturate(sums, count);
   round_to_halves(a, sums);
 }
 

@@ -35,6 +35,17 @@ template <typename F>
 __device__ __forceinline__ void block_for_each(int count, const F& f) {
   for (int i = int(threadIdx.y * 32 + threadIdx.x); i < count; i += int(blockDim.y * 32)) f(i);
 }
+// f(row, column) for all of a matrix, row after row, by a block of kWarps: unrolled.
+template <int kRows, int kColumns, int kWarps, typename F>
+__device__ __forceinline__ void block_for_each(const F& f) {
+  static_assert(kWarps * 32 % kColumns == 0);
+  constexpr int kStep = kWarps * 32 / kColumns;
+  const unsigned i = threadIdx.y * 32 + threadIdx.x;
+  const int first = int(i / kColumns), column = int(i % kColumns);
+#pragma unroll
+  for (int row = 0; row < kRows; row += kStep)
+    if (row + kStep <= kRows || row + first < kRows) f(row + first, column);
+}
 
 // A [16,16], of which register r of a lane holds row lane/4 + 8 (r%2), columns 2 (lane%4) + 8 (r/2)
 // and the next.
@@ -161,10 +172,11 @@ __device__ __forceinline__ void zero_where_closed(Sums<16>& sums, const FragA& g
     if ((gate.r_[i / 2] & (i % 2 == 0 ? 0x7fffu : 0x7fff0000u)) == 0) sums.at(0, i) = 0;
 }
 // The largest magnitude among a lane's sums, on the cpu target among all; a NaN has none.
-__device__ __forceinline__ float largest_magnitude(const Sums<16>& sums) {
+template <int kColumns>
+__device__ __forceinline__ float largest_magnitude(const Sums<kColumns>& sums) {
   float largest = 0;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(sums.at(0, i)));
+  for (int i = 0; i < Sums<kColumns>::kCount; ++i) largest = fmaxf(largest, fabsf(sums.at(0, i)));
   return largest;
 }
 // a = sums, rounded: what a product made as the operand of the next.
@@ -172,6 +184,29 @@ __device__ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) 
 #pragma unroll
   for (int r = 0; r < 4; ++r) a.r_[r] = pack_half2(sums.at(0, 2 * r), sums.at(0, 2 * r + 1));
 }
+
+// For each of 16x8 sums one of four places, or none: 4. Makes of the sums, rounded, two operands b
+// of products whose gemm_k is 4 columns of sums with 4 places each: of sum (m, 2t + e) in place p,
+// b[e] has row 2t + p%2 + 8 (p/2) of column m; the rows of its other places are zero.
+class Places {
+ public:
+  // That of sums.at(lane, i).
+  __device__ __forceinline__ void set(int, int i, unsigned place) {
+    // prmt()'s digits for two registers of b: the sum's bytes in one half, zeros in the others.
+    selectors_[i] = uint32_t(uint64_t{i % 2 == 0 ? 0x54u : 0x76u} << (8 * place));
+  }
+  __device__ __forceinline__ void move(FragB<16> (&b)[2], const Sums<8>& sums) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t pair = pack_half2(sums.at(0, i / 2 * 2), sums.at(0, i / 2 * 2 + 1));
+      b[i % 2].r_[i / 2 * 2] = prmt(0, pair, selectors_[i]);
+      b[i % 2].r_[i / 2 * 2 + 1] = prmt(0, pair, selectors_[i] >> 16);
+    }
+  }
+
+ private:
+  uint32_t selectors_[4];
+};
 
 // The four lanes of a quad hold what a warp's sums have of a row. Makes each element what
 // combine(x, y), which must be commutative, makes of its quad's.

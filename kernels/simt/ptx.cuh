@@ -31,6 +31,18 @@ __forceinline__ float clamp_to_one(float v) {
 }
 __forceinline__ void compute_now(int&) {}
 
+// ---- prmt ---------------------------------------------------------------------------------------
+__forceinline__ uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t from = a | uint64_t{b} << 32;
+  uint32_t bytes = 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t digit = selector >> (4 * i) & 15;
+    const auto byte = uint8_t(from >> (8 * (digit & 7)));
+    bytes |= uint32_t(digit < 8 ? byte : byte & 0x80 ? 0xFF : 0) << (8 * i);
+  }
+  return bytes;
+}
+
 namespace ptx_detail {
 
 // ---- ldmatrix -----------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ __forceinline__ void block_for_each(int count, const F& f) {
   for (int begin = int(threadIdx.y * 32); begin < count; begin += int(blockDim.y * 32))
     for (int i = begin; i < begin + 32 && i < count; ++i) f(i);
 }
+template <int kRows, int kColumns, int kWarps, typename F>
+__forceinline__ void block_for_each(const F& f) {
+  static_assert(kWarps * 32 % kColumns == 0);
+  block_for_each(kRows * kColumns, [&](int i) INLINED { f(i / kColumns, i % kColumns); });
+}
 
 namespace warp_detail {
 
@@ -272,8 +277,9 @@ __forceinline__ void zero_where_closed(Sums<16>& sums, const FragA& gate) {
   for (int m = 0; m < 16; ++m)
     for (int n = 0; n < 16; ++n) sums.v[m][n] = gate.v[m][n] != 0 ? sums.v[m][n] : 0.0f;
 }
-__forceinline__ float largest_magnitude(const Sums<16>& sums) {
-  using Row = warp_detail::Vector<16>::Type;
+template <int kColumns>
+__forceinline__ float largest_magnitude(const Sums<kColumns>& sums) {
+  using Row = typename warp_detail::Vector<kColumns>::Type;
   Row largest{};
   for (int m = 0; m < 16; ++m) {
     const auto row = *reinterpret_cast<const Row*>(sums.v[m]);
@@ -281,7 +287,7 @@ __forceinline__ float largest_magnitude(const Sums<16>& sums) {
     largest = magnitude > largest ? magnitude : largest;
   }
   float all = 0;
-  for (int n = 0; n < 16; ++n) all = fmaxf(all, largest[n]);
+  for (int n = 0; n < kColumns; ++n) all = fmaxf(all, largest[n]);
   return all;
 }
 __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
@@ -293,6 +299,33 @@ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
     warp_detail::widen(a.v[m] + 8, reinterpret_cast<const warp_detail::Halves8*>(halves)[1]);
   }
 }
+
+class Places {
+ public:
+  __forceinline__ void set(int lane, int i, unsigned place) {
+    const int column = Sums<8>::column(lane, i);
+    rows_[column % 2][column / 2][Sums<8>::row(lane, i)] =
+        uint8_t(place < 4 ? column / 2 * 2 + place % 2 + place / 2 * 8 : kNowhere);
+  }
+  __forceinline__ void move(FragB<16> (&b)[2], const Sums<8>& sums) const {
+    alignas(32) Half halves[8];
+    alignas(32) float rounded[16][8];
+    for (int m = 0; m < 16; ++m) {
+      warp_detail::narrow(halves, sums.v[m]);
+      warp_detail::widen(rounded[m], *reinterpret_cast<const warp_detail::Halves8*>(halves));
+    }
+    for (int e = 0; e < 2; ++e) {
+      alignas(64) float rows[kNowhere + 1][16] = {};
+      for (int t = 0; t < 4; ++t)
+        for (int m = 0; m < 16; ++m) rows[rows_[e][t][m]][m] = rounded[m][2 * t + e];
+      std::memcpy(b[e].v, rows, sizeof b[e].v);
+    }
+  }
+
+ private:
+  static constexpr int kNowhere = 16;
+  uint8_t rows_[2][4][16];  // of b[e], for sum (m, 2t + e)
+};
 
 template <typename T, typename Combine>
 __forceinline__ void quad_reduce(WarpArray<T>& v, const Combine& combine) {

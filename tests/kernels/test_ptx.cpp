@@ -60,6 +60,30 @@ TEST_CASE("ptx: floats to pairs of halves and back", "[ptx]") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("ptx: prmt", "[ptx]") {
+  Random random;
+  const size_t count = 1000;
+  const auto words = [&] {
+    const std::vector<uint8_t> bytes = random.bytes(4 * count, 0, 255);
+    std::vector<uint32_t> result(count);
+    std::memcpy(result.data(), bytes.data(), bytes.size());
+    return result;
+  };
+  const std::vector<uint32_t> a = words(), b = words(), selectors = words();
+  DeviceCase device;
+  uint32_t* to = device.output<uint32_t>(count);
+  const uint32_t *in_a = device.input(a), *in_b = device.input(b), *in_s = device.input(selectors);
+  device.run([&](cudaStream_t stream) { test_prmt(to, in_a, in_b, in_s, int(count), stream); });
+  std::vector<uint32_t> want(count);
+  for (size_t i = 0; i < count; ++i)
+    for (int place = 3; place >= 0; --place) {
+      const uint32_t digit = selectors[i] >> (4 * place) & 15;
+      const uint32_t byte = (digit % 8 < 4 ? a[i] : b[i]) >> (digit % 4 * 8) & 255;
+      want[i] = want[i] << 8 | (digit < 8 ? byte : byte >= 128 ? 255 : 0);
+    }
+  REQUIRE(device.result(to) == want);
+}
+
 TEST_CASE("ptx: ldmatrix", "[ptx]") {
   for (const int count : {2, 4}) {
     for (const bool transposed : {false, true}) {

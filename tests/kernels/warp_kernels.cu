@@ -24,6 +24,18 @@ void test_pack(uint32_t* to, float* back, const float* from, int count, cudaStre
          from, count);
 }
 
+__global__ void test_prmt_kernel(uint32_t* to, const uint32_t* a, const uint32_t* b,
+                                 const uint32_t* selectors, int count) {
+  const int64_t i = element_index();
+  if (i < count) to[i] = prmt(a[i], b[i], selectors[i]);
+}
+
+void test_prmt(uint32_t* to, const uint32_t* a, const uint32_t* b, const uint32_t* selectors,
+               int count, cudaStream_t stream) {
+  launch(test_prmt_kernel, elementwise_grid(size_t(count)), dim3(kBlockSize), stream, to, a, b,
+         selectors, count);
+}
+
 template <int kCount>
 __global__ void test_ldmatrix_kernel(uint32_t* registers, const Half* matrices, bool transposed) {
   const int lane = int(threadIdx.x);

@@ -15,6 +15,10 @@ namespace mnist::MNIST_TARGET {
 // back[2i+1], for i < count.
 void test_pack(uint32_t* to, float* back, const float* from, int count, cudaStream_t stream);
 
+// to[i] = prmt(a[i], b[i], selectors[i]) for i < count.
+void test_prmt(uint32_t* to, const uint32_t* a, const uint32_t* b, const uint32_t* selectors,
+               int count, cudaStream_t stream);
+
 // registers [32][count] of the count (2 or 4) matrices [count][8][8], which lie in shared memory
 // row by row in an odd order.
 void test_ldmatrix(uint32_t* registers, const Half* matrices, int count, bool transposed,
