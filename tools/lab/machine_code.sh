@@ -7,8 +7,9 @@
 #   tools/lab/machine_code.sh run [--races] [--initialised] PROGRAM ARGUMENT...
 #
 # check  runs the tests of a training step's kernels, at odd shapes, and whole training steps of
-#        both targets, which must agree to the bit; in these it looks for missing barriers and
-#        for loads of what was never written. Accesses out of bounds are always found
+#        both targets, which must agree to the bit, in FP16 closely; in these and in the fused
+#        kernels it looks for missing barriers and waits, and for loads of what was never written.
+#        Accesses out of bounds are always found
 # time   predicts how long a training step of the default model takes on an H100: the engine's own
 #        launches; last line "step: N us", in fp16 one more for dependent launches. --evaluation: of
 #        10,000 images instead. --json also writes predictions for the rows of `cuda-mnist bench`;

@@ -8,21 +8,36 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 
+_EVERYTHING = ("--races", "--initialised")
+
 # (what, program, arguments, options of `run`), what takes longest first.
 RUNS = (
     ("pooled convolutions, backward", "tests_machine_code", ("conv2d_pool_backward*",), ()),
-    ("both targets", "tests_both_targets", (), ("--races", "--initialised")),
+    ("both targets", "tests_both_targets", ("~[fused]",), _EVERYTHING),
+    ("fused convolutions", "tests_machine_code", ("[conv_forward],[conv_backward]",), _EVERYTHING),
+    ("both targets, FP16", "tests_both_targets", ("[fused]",), _EVERYTHING),
+    ("fused kernels", "tests_machine_code",
+     ("[fused]~[engine]~[bench]~[conv_forward]~[conv_backward]",), _EVERYTHING),
     ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]~conv2d_pool_backward*",), ()),
     ("dense layers", "tests_machine_code", ("[dense]",), ()),
     ("the rest of a step", "tests_machine_code", ("[normalize],[softmax_xent],[adam]",), ()),
     ("other layers", "tests_machine_code", ("[maxpool2d],[dropout],[init]",), ()),
 )
 
-# Faults, and the words by which each must be found.
+# Faults, the program and its tests, and the words by which each must be found.
 PLANTED = (
-    ("a barrier left out", "softmax_xent:BAR", "softmax_xent adds to the metrics",
-     "without a barrier in between"),
-    ("an addition left out", "softmax_xent:FADD", "softmax_xent adds to the metrics", "FAILED:"),
+    ("a barrier left out", "softmax_xent:BAR", "tests_machine_code",
+     "softmax_xent adds to the metrics", "without a barrier in between"),
+    ("an addition left out", "softmax_xent:FADD", "tests_machine_code",
+     "softmax_xent adds to the metrics", "FAILED:"),
+    ("a product left out of the FP16 step", "fused_conv_backward:HMMA", "tests_both_targets",
+     "[fused]", "FAILED:"),
+    ("a barrier left out of a fused kernel", "fused_dense_forward:BAR", "tests_machine_code",
+     "fused dense_forward keeps a NaN", "without a barrier in between"),
+    ("a wait for a copy left out", "fused_dense_forward:DEPBAR", "tests_machine_code",
+     "fused dense_forward keeps a NaN", "cp.async never waited for"),
+    ("the wait for the kernel before left out", "fused_dense_forward:ACQBULK", "tests_machine_code",
+     "fused dense_forward keeps a NaN", "launch_dependents before griddepcontrol.wait"),
 )
 
 CANNOT_RUN = 77
@@ -60,8 +75,8 @@ def jobs(options):
            options.cuobjdump]
     for what, program, arguments, extra in RUNS:
         yield Job(what, [*run, *extra, program, *arguments])
-    for what, planted, test, words in PLANTED:
-        yield Job(what, [*run, "--races", "--without", planted, "tests_machine_code", test], words)
+    for what, planted, program, test, words in PLANTED:
+        yield Job(what, [*run, "--races", "--without", planted, program, test], words)
     yield Job("the executor itself", [sys.executable, "-m", "unittest", "discover", "-s",
                                       str(HERE / "tests"), "-t", str(HERE.parent)])
     tools = ["--cuobjdump", options.cuobjdump, "--nvdisasm", options.nvdisasm]
