@@ -271,7 +271,7 @@ class FirstLayer {
   const int c_begin_, chunk_begin_, band_;
   FragA filter_[kTaps][2];
   WarpArray<uint8_t> winners_[kPairs][4];
-  Places places_[kPairs];
+  Placement places_[kPairs];
   Sums<8> d_[kPairs];
   Sums<16> sums_;
 };

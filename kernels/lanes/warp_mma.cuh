@@ -188,7 +188,7 @@ __device__ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) 
 // For each of 16x8 sums one of four places, or none: 4. Makes of the sums, rounded, two operands b
 // of products whose gemm_k is 4 columns of sums with 4 places each: of sum (m, 2t + e) in place p,
 // b[e] has row 2t + p%2 + 8 (p/2) of column m; the rows of its other places are zero.
-class Places {
+class Placement {
  public:
   // That of sums.at(lane, i).
   __device__ __forceinline__ void set(int, int i, unsigned place) {

@@ -300,7 +300,7 @@ __forceinline__ void round_to_halves(FragA& a, const Sums<16>& sums) {
   }
 }
 
-class Places {
+class Placement {
  public:
   __forceinline__ void set(int lane, int i, unsigned place) {
     const int column = Sums<8>::column(lane, i);
