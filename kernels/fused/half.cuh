@@ -44,7 +44,7 @@ __device__ __forceinline__ uint32_t saturated_positive2(float low, float high, f
                     high > kLargestHalf ? kLargestHalf : high);
 }
 
-// The same for all of a product, and of some.
+// saturated() for all of a product, and of some.
 template <int kColumns>
 __device__ __forceinline__ void saturate(Sums<kColumns>& sums, unsigned& count) {
   if (largest_magnitude(sums) > kLargestHalf)
