@@ -5,8 +5,8 @@
 
 In a copy of the sources (build/barrier-check), each barrier of kernels/**/*.cu and *.cuh gets a
 switch: __syncthreads(), __syncwarp(), warp_sync(), cp_async_wait(), griddepcontrol_wait(). Builds
-tests_cpu_lanes there (each lane of a warp runs by itself, as on a GPU), and runs it with one barrier
-after the other switched off, until a test fails.
+tests_cpu_lanes there (each lane of a warp runs by itself, as on a GPU), and runs it with each
+barrier switched off in turn, until a test fails.
 Prints one line for each: where it stands, and which test misses it.
 A fence orders memory between blocks that run at the same time on different multiprocessors; the cpu
 target's memory is coherent, and no test there can miss one. Those are listed, not tried.

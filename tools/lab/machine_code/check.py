@@ -14,10 +14,10 @@ _EVERYTHING = ("--races", "--initialised")
 RUNS = (
     ("pooled convolutions, backward", "tests_machine_code", ("conv2d_pool_backward*",), ()),
     ("both targets", "tests_both_targets", ("~[fused]",), _EVERYTHING),
-    ("fused convolutions", "tests_machine_code", ("[conv_forward],[conv_backward]",), _EVERYTHING),
-    ("both targets, FP16", "tests_both_targets", ("[fused]",), _EVERYTHING),
     ("fused kernels", "tests_machine_code",
      ("[fused]~[engine]~[bench]~[conv_forward]~[conv_backward]",), _EVERYTHING),
+    ("both targets, FP16", "tests_both_targets", ("[fused]",), _EVERYTHING),
+    ("fused convolutions", "tests_machine_code", ("[conv_forward],[conv_backward]",), _EVERYTHING),
     ("pooled convolutions", "tests_machine_code", ("[conv2d_pool]~conv2d_pool_backward*",), ()),
     ("dense layers", "tests_machine_code", ("[dense]",), ()),
     ("the rest of a step", "tests_machine_code", ("[normalize],[softmax_xent],[adam]",), ()),
