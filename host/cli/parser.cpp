@@ -132,7 +132,7 @@ void add_backend_option(Parser& parser, DeviceOptions& options) {
 
 void add_math_option(Parser& parser, DeviceOptions& options) {
   parser.add("--math", options.math, one_of(kMath),
-             "Arithmetic; fp16: tensor cores, for the default network or cudnn");
+             "Arithmetic; fp16: on tensor cores, default network or cudnn");
 }
 
 void add_threads_option(Parser& parser, int& threads) {
