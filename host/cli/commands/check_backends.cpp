@@ -19,7 +19,7 @@ ExitCode run_check_backends(int argc, char** argv, Results& results) {
                 {"cuda-mnist check-backends", "cuda-mnist check-backends --math fp16 --json"});
   Math math = Math::kFp32;
   parser.add("--math", math, one_of(kMath),
-             "Arithmetic of the libraries; this program's kernels compute in fp32");
+             "Arithmetic of the libraries; the kernels here compute in fp32");
   bool json = false;
   add_json_flag(parser, json, "One JSON object");
   if (!parser.parse(argc, argv, results)) return ExitCode::kOk;
