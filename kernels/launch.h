@@ -83,7 +83,7 @@ void launch_dependent(void (*kernel)(Parameters...), dim3 grid, dim3 block, size
                         stream, args...);
 }
 
-// The same for a kernel without dynamic shared memory.
+// launch_with_shared() for a kernel without dynamic shared memory.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
             Arguments&&... args) {

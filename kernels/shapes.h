@@ -63,8 +63,8 @@ struct AdamParams {
 
 // The scalars of a training step that change while a captured graph is replayed; they live in
 // device memory, since a graph freezes the values of its kernels' arguments. What one
-// thread of a kernel writes here no other thread of it reads: softmax_xent sets up the update that
-// follows, for adam alone (the last group), and adam counts it for all others (`iteration`).
+// thread of a kernel writes here no other thread of it reads: softmax_xent (fused: dense_forward)
+// sets up the next update for adam (fused: head, update_filters), which counts it (`iteration`).
 struct StepState {
   int64_t iteration;    // Adam updates done since the weights were initialised
   int64_t epoch_begin;  // what `iteration` was before the first batch of the current epoch

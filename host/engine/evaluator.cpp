@@ -32,7 +32,9 @@ Evaluator::Evaluator(Backend& backend, const Model& model, const EngineConfig& c
       eager_(config.eager),
       pixels_(model.input.size()),
       pass_(make_pass(backend, model, config, state, sums_.device(), compute)),
-      loss_workspace_(softmax_xent_workspace(kBatch)) {}
+      loss_workspace_(softmax_xent_workspace(kBatch)) {
+  sums_.clear(compute);  // predict() adds to them, too
+}
 
 void Evaluator::set_samples(const Samples& samples, cudaStream_t compute) {
   count_ = samples.count;

@@ -11,7 +11,7 @@
 
 namespace mnist::MNIST_TARGET {
 
-// What `normalize` gathers batches from. The addresses stay the same as long as the training set
+// What batches are gathered from. The addresses stay the same as long as the training set
 // lives, so that a graph may hold them.
 struct TrainingRows {
   const uint8_t* images;  // [count,pixels]

@@ -35,6 +35,7 @@ struct ConvForward {
   static constexpr int kBias2At = kBias1At + fused::kChannels1 * 4;
   static constexpr int kSharedBytes = kBias2At + fused::kChannels2 * 4;
   static_assert(kSharedBytes <= 65536, "sm_75 has no more");
+  static_assert(kA1At % 128 == 0, "slots are chosen by XOR on addresses");
 
   // Four pieces of 8 codes in a row, of which those of 8 rows in succession do not conflict.
   static __device__ constexpr int code_address(int row, int piece) {

@@ -1,5 +1,5 @@
 // How the convolutions' operands lie in shared memory, so that the eight rows of 16 bytes that
-// ldmatrix reads at once fall into the eight different sixteenths ("slots") of 128 bytes. All
+// ldmatrix reads at once fall into the eight different eighths ("slots") of 128 bytes. All
 // addresses are in bytes.
 #pragma once
 

@@ -6,6 +6,10 @@
 // The first pooling makes 13x13 positions, of which the second convolution and pooling see the
 // first 12x12 alone ("positions" below); the second pooling makes 5x5.
 //
+// The launchers belong on one stream, in the order of this file. Some kernels begin before the one
+// before them has ended (launch_dependent()), and read what others but that one wrote: so none may
+// be launched twice in a row, unless a copy, a fill or another kernel stands between.
+//
 // Numbers in FP16 are rounded to nearest; one beyond 65504 in magnitude becomes 65504 and is
 // counted in MetricSums::saturated. A NaN stays one. Gradients up to Adam's are kLossScale times as
 // large as they are, so that FP16 does not lose the small ones. Every sum has a fixed order.
@@ -46,7 +50,8 @@ struct FusedOffsets {
 };
 
 // All of the step's memory, on the device, aligned to 16 bytes. n is the batch, rounded up to a
-// multiple of 16; rows beyond the batch are zero and stay so.
+// multiple of 16. In training, rows beyond the batch are zero and stay so. Evaluation needs neither
+// moments nor a1, codes, gradients and state: they may be null.
 struct FusedMemory {
   // The arenas of Model, float32.
   float *weights, *m, *v;
@@ -67,22 +72,22 @@ struct FusedMemory {
   Half* h;         // [n][128]: hidden layer
 
   // What the backward pass leaves, times kLossScale.
-  Half* da2;          // [n][1600]: by the second convolution's output, gated by code2
+  Half* da2;          // [n][1600]: by the second pooling's output, zero where that is not positive
   float* head_sums;   // [kHeadSums]
   Half* conv2_dw;     // [n][288 * 64]: of each image, in the order that conv_backward.cuh states
-  float* small_sums;  // [n][kSmallSums]
+  float* small_sums;  // [n][kSmallSums]; the first filter's by pixels u/256, not u/255
 
   StepState* state;
   MetricSums* metrics;
 };
 
-// A batch as bytes: pixels [n][784], labels [n].
+// A batch as bytes: pixels [n][784], aligned to 16 bytes, and labels [n].
 struct FusedBatch {
   uint8_t* pixels;
   uint8_t* labels;
 };
 // Where batches come from, as in normalize(): row permutation[j] of images and labels for sample j
-// of the epoch; may be in pinned memory.
+// of the epoch; may be in pinned memory. images is aligned to 16 bytes.
 struct FusedSource {
   const uint8_t *images, *labels;
   const int32_t* permutation;

@@ -84,9 +84,9 @@ __forceinline__ void load_matrix(Halves8 (&rows)[8], int lane, const Row& row) {
 }
 
 // All matrices of a fragment, in ldmatrix' order. A row is stored as the products will read it: in
-// one piece if they do.
+// one piece if they do. Not inlined: a kernel has some fifty, and g++ takes minutes for all in one.
 template <bool kTransposed, int kColumns, typename Row>
-__forceinline__ void load_fragment(float (&to)[16][kColumns], const Row& row) {
+static __attribute__((noinline)) void load_fragment(float (&to)[16][kColumns], const Row& row) {
   unrolled<2>([&](auto half) INLINED {
     Halves8 left[8], right[8];
     load_matrix<kTransposed>(left, 8 * half, row);

@@ -237,7 +237,7 @@ def main():
     CACHE.mkdir(parents=True, exist_ok=True)
     headers = sorted([*KERNELS.glob("*.h"), *KERNELS.glob("**/*.cuh")])
     key = repr((compiler, FLAGS[:-1])).encode() + b"".join(h.read_bytes() for h in headers)
-    tasks = [(arch, source) for arch in archs for source in sorted(KERNELS.glob("*.cu"))]
+    tasks = [(arch, source) for arch in archs for source in sorted(KERNELS.glob("**/*.cu"))]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         files = list(pool.map(lambda task: compile_source(task[1], task[0], key), tasks))
     results, cubins = {arch: {} for arch in archs}, {}
