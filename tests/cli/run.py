@@ -590,6 +590,22 @@ class Fp16(Case):
         self.assertNotEqual(fp16, fp32)
         self.assertLess(max(abs(a - b) for a, b in zip(fp16, fp32)), 1e-3)
 
+    def test_what_is_beyond_its_range_is_told(self):
+        self.train("--epochs", "1", "--learning-rate", "30")
+        evaluate = ["evaluate", "--dataset", "idx", "--data-dir", BLOCKS, "--device", "cpu",
+                    "--json"]
+        done = self.run_cli(*evaluate, "--math", "fp16")
+        found = json.loads(done.stdout)
+        self.assertEqual(found["math"], "fp16")
+        self.assertGreater(found["saturated"], 0)
+        self.assertIn("mnist.h5: %s numbers were beyond FP16's range" %
+                      format(found["saturated"], ","), done.stderr)
+        done = self.run_cli(*evaluate)
+        found = json.loads(done.stdout)
+        self.assertEqual(found["math"], "fp32")
+        self.assertNotIn("saturated", found)
+        self.assertNotIn("FP16", done.stderr)
+
     def test_a_run_in_fp32_goes_on_in_fp32(self):
         done = self.train("--math", "fp32", "--epochs", "1", "--json")
         epoch, summary = map(json.loads, done.stdout.splitlines())

@@ -52,13 +52,16 @@ ExitCode run_evaluate(int argc, char** argv, Results& results) {
                            {"recall", scores[c].recall},
                            {"f1", scores[c].f1},
                            {"support", scores[c].support}});
-    results.json(Json{{"loss", tested.loss},
-                      {"accuracy", tested.accuracy},
-                      {"samples", tested.answers.samples},
-                      {"confusion", confusion},
-                      {"per_class", per_class},
-                      {"model", options.model},
-                      {"dataset", tested.data.name}});
+    Json object{{"loss", tested.loss},
+                {"accuracy", tested.accuracy},
+                {"samples", tested.answers.samples},
+                {"confusion", confusion},
+                {"per_class", per_class},
+                {"model", options.model},
+                {"dataset", tested.data.name},
+                {"math", name_of(options.device.math)}};
+    if (options.device.math == Math::kFp16) object["saturated"] = tested.saturated;
+    results.json(object);
   } else {
     results.text(fmt::format("{} on {} test images of {}: accuracy: {:.4f} - loss: {:.4f}\n",
                              options.model, grouped(tested.answers.samples), tested.data.name,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "host/cli/output.h"
 #include "host/cli/signals.h"
 
 namespace mnist::cli {
@@ -29,7 +30,7 @@ TestedModel test_model(ModelFile file, const TestOptions& options, size_t mistak
   const Target target = choose_target(options.device);
   DatasetRequest request = options.data.request();
   request.limit = 1;  // no training image is needed
-  TestedModel tested{std::move(file), load_data(request), {}, 0, 0, {}};
+  TestedModel tested{std::move(file), load_data(request), {}, 0, 0, 0, {}};
   StopSignals::throw_if_received("nothing was written");
   const ImageSet& set = tested.data.test;
   const int64_t count = options.limit > 0 ? std::min(options.limit, set.count) : set.count;
@@ -40,6 +41,12 @@ TestedModel test_model(ModelFile file, const TestOptions& options, size_t mistak
   tested.device = engine->device();
   tested.loss = double(float(metrics.loss()));
   tested.accuracy = double(float(metrics.accuracy()));
+  tested.saturated = metrics.saturated;
+  if (metrics.saturated > 0)
+    message(
+        fmt::format("{}: {} numbers were beyond FP16's range and became 65504, its largest; "
+                    "--math fp32 has no such limit",
+                    options.model, grouped(metrics.saturated)));
   if (!std::isfinite(tested.loss))
     throw Error(ExitCode::kInternal,
                 fmt::format("the loss of {} on {} test images of {} is infinite or NaN: with its "

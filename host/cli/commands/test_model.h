@@ -23,10 +23,11 @@ struct TestedModel {
   Dataset data;
   DeviceInfo device;
   double loss = 0, accuracy = 0;  // float32 values, as in the log
+  int64_t saturated = 0;          // Metrics::saturated
   Answers answers;                // with the worst of the mistakes
 };
 
-// Throws Error(kInternal) if the loss is not finite.
+// Throws Error(kInternal) if the loss is not finite. Says so if numbers were beyond FP16's range.
 TestedModel test_model(ModelFile file, const TestOptions& options, size_t mistakes);
 
 }  // namespace mnist::cli
