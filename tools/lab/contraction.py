@@ -3,7 +3,8 @@
 
     tools/lab/contraction.py [--cuobjdump FILE] [--nvdisasm FILE] [--jobs N] [OBJECT|DIRECTORY]...
 
-Default: the kernels' objects in build/. For each object:
+Default: the kernels' objects in build/, but for the FP16 step's (kernels/fused): nobody states how
+tensor cores round. For each object:
 
 PTX      was made with -fmad=false; every sum and product names its rounding (ptxas must then keep
          it as it is) and none is approximate or flushes denormals; every fma stands at a line whose
@@ -221,7 +222,8 @@ def main():
         print("contraction.py: not run: no cuobjdump or no nvdisasm", file=sys.stderr)
         return 77
     objects = [file for path in options.objects for file in
-               (sorted(path.rglob("*.cu.o")) if path.is_dir() else [path])]
+               (sorted(p for p in path.rglob("*.cu.o") if p.parent.name != "fused")
+                if path.is_dir() else [path])]
     if not objects:
         sys.exit(f"contraction.py: no objects in {' '.join(map(str, options.objects))}")
 
