@@ -5,6 +5,11 @@
 
 #include <cuda_runtime.h>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -14,16 +19,46 @@
 namespace mnist::MNIST_TARGET {
 
 // ---- FP16 ---------------------------------------------------------------------------------------
+// By integers where the processor has no instructions for it; not by _Float16, which clang 14
+// lacks.
+__forceinline__ Half float_to_half(float v) {
+#if defined(__F16C__)
+  return Half(_cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  uint32_t bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  const uint32_t sign = bits >> 16 & 0x8000;
+  bits &= 0x7fffffff;
+  if (bits > 0x7f800000) return Half(sign | 0x7e00);   // NaN
+  if (bits >= 0x477ff000) return Half(sign | 0x7c00);  // from 65520 on
+  if (bits <
+      0x38800000) {  // below 2^-14: a sum with 0.5 is rounded to the half's last place, 2^-24
+    const float sum = fabsf(v) + 0.5f;
+    std::memcpy(&bits, &sum, sizeof bits);
+    return Half(sign | (bits - 0x3f000000));
+  }
+  // The exponent's offset from 127 to 15, and half a last place, less a bit if the place is even.
+  return Half(sign | ((bits - (112u << 23) + 0xfff + (bits >> 13 & 1)) >> 13));
+#endif
+}
 __forceinline__ uint32_t pack_half2(float low, float high) {
-  const _Float16 halves[2] = {_Float16(low), _Float16(high)};
-  uint32_t pair;
-  std::memcpy(&pair, halves, sizeof pair);
-  return pair;
+  return float_to_half(low) | uint32_t{float_to_half(high)} << 16;
 }
 __forceinline__ float half_to_float(Half bits) {
-  _Float16 half;
-  std::memcpy(&half, &bits, sizeof half);
-  return float(half);
+#if defined(__F16C__)
+  return _cvtsh_ss(bits);
+#else
+  const uint32_t magnitude = uint32_t(bits & 0x7fff) << 13;
+  float v;
+  std::memcpy(&v, &magnitude, sizeof v);
+  v *= 0x1p112f;  // the exponent's offset from 15 to 127
+  uint32_t result;
+  std::memcpy(&result, &v, sizeof result);
+  if (magnitude >= 0x0f800000) result = 0x7f800000 | magnitude;  // infinite, NaN
+  result |= uint32_t(bits & 0x8000) << 16;
+  std::memcpy(&v, &result, sizeof v);
+  return v;
+#endif
 }
 
 __forceinline__ float clamp_to_one(float v) {

@@ -30,7 +30,7 @@ double relative_distance(const Parameter& p, const std::vector<float>& a,
 
 }  // namespace
 
-TEST_CASE("fused step: close to FP32 layer by layer", "[engine][fused]") {
+TEST_CASE("fused step: close to FP32 layer by layer", "[engine][fused][fused_step]") {
   const Model model = parse_arch(kDefaultArch);
   const StripeData data(128);
   std::unique_ptr<Engine> engines[2];
@@ -126,7 +126,7 @@ TEST_CASE("FP16 on the cudnn backend: layer by layer, for every network", "[engi
   CHECK(std::abs(fp16.validation.loss() - fp32.validation.loss()) <= 0.01 * fp32.validation.loss());
 }
 
-TEST_CASE("fused step: what is beyond FP16 is counted", "[engine][fused]") {
+TEST_CASE("fused step: what is beyond FP16 is counted", "[engine][fused][fused_step]") {
   const Model model = parse_arch(kDefaultArch);
   const StripeData data(20);
   const auto order = shuffled(20, 0);
