@@ -387,14 +387,18 @@ TEST_CASE("weights that do not fit the model", "[foreign_model_file]") {
 }
 
 TEST_CASE("marks of ours without the checksum that belongs to them", "[foreign_model_file]") {
-  for (const char* name : {model_file::kFormat, model_file::kDigest}) {
+  const std::pair<const char*, const char*> marks[] = {
+      {model_file::kFormat, model_file::kFormatVersion},
+      {model_file::kFormat, model_file::kFp16FormatVersion},
+      {model_file::kDigest, "1"}};
+  for (const auto& [name, value] : marks) {
     H5Builder file = keras_file();
-    file.text("/", name, "1", Strings::kNullPadded);
+    file.text("/", name, value, Strings::kNullPadded);
     CHECK_THAT(refusal(file.image()), Contains("checksum does not fit"));
   }
   H5Builder newer = keras_file();
-  newer.text("/", model_file::kFormat, "2", Strings::kNullPadded);
-  CHECK_THAT(refusal(newer.image()), Contains("format 2"));
+  newer.text("/", model_file::kFormat, "3", Strings::kNullPadded);
+  CHECK_THAT(refusal(newer.image()), Contains("format 3"));
 }
 
 TEST_CASE("terminal commands in names do not reach the terminal", "[foreign_model_file]") {
