@@ -2,6 +2,7 @@
 // damaged or made to do harm.
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "host/model_file/keras_config.h"
 #include "tests/support/catch.h"
