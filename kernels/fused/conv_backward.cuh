@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/fused/conv_tiles.cuh"
 #include "kernels/fused/fused.h"
 #include "kernels/target.h"
 
@@ -59,7 +60,7 @@ struct ConvBackwardTile {
   // conv2_w [288][64]. Rows: 8 rows.
   static constexpr int kFilter = kShared;
   static __host__ __device__ constexpr int filter(int row, int chunk) {
-    return kFilter + row * 128 + ((chunk ^ (row & 7)) << 4);
+    return kFilter + full_row_address(row, chunk);
   }
   static constexpr int kFilterEnd = kFilter + fused::kTaps * fused::kChannels1 * 128;
 
@@ -69,7 +70,7 @@ struct ConvBackwardTile {
   static constexpr int kFrameBegin = -16, kFrameEnd = 132;
   static constexpr int kDy = kShared;
   static __host__ __device__ constexpr int dy(int position, int chunk) {
-    return kDy + (position - kFrameBegin) * 128 + ((chunk ^ (position & 7)) << 4);
+    return kDy + full_row_address(position - kFrameBegin, chunk);
   }
 
   // Each warp's part of the first filter's gradient, [12][rows 4 r + s][16], and the second bias'

@@ -24,7 +24,7 @@
 //
 // Order of a sum: inputs by sixteens; in these, the elements of the patch (for the last window,
 // the taps) row by row.
-#include "kernels/common.cuh"
+#include "kernels/check.h"
 #include "kernels/fused/conv_forward.cuh"
 #include "kernels/fused/fused.h"
 #include "kernels/fused/half.cuh"

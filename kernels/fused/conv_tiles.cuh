@@ -10,7 +10,7 @@
 namespace mnist::MNIST_TARGET {
 
 // Rows of 64 halves: chunk 0 to 7 of 8 halves of row `row`.
-__device__ constexpr int full_row_address(int row, int chunk) {
+__host__ __device__ constexpr int full_row_address(int row, int chunk) {
   return row * 128 + (chunk ^ (row & 7)) * 16;
 }
 // Rows of 32 halves, two of them in 128 bytes: chunk 0 to 3.

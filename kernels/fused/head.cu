@@ -28,6 +28,7 @@
 #include "kernels/fused/fused.h"
 #include "kernels/fused/half.cuh"
 #include "kernels/fused/logits.cuh"
+#include "kernels/fused/packed.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"
 #include "kernels/metrics.cuh"
@@ -336,7 +337,7 @@ __global__ void __launch_bounds__(HeadBlock::kWarps * 32, 1)
         *reinterpret_cast<float2*>(all_w + at) = wr;
         *reinterpret_cast<float2*>(all_m + at) = mr;
         *reinterpret_cast<float2*>(all_v + at) = vr;
-        *reinterpret_cast<uint32_t*>(memory.dense1_w + at) = saturated_half2(wr.x, wr.y, count);
+        pack_dense1(memory, at, wr.x, wr.y, count);
       });
     });
     add_saturated(*memory.metrics, count);

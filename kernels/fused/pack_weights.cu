@@ -3,7 +3,7 @@
 //
 // A thread makes a pair. Default grid 441, block 256 = 8 warps: first the 256 pairs of conv1_w
 // [16][32], then the 9216 of conv2_w, 102,400 of dense1_w and 1024 of dense2_w [128][16].
-#include "kernels/common.cuh"
+#include "kernels/check.h"
 #include "kernels/fused/packed.cuh"
 #include "kernels/lanes/lanes.cuh"
 #include "kernels/launch.h"

@@ -100,6 +100,18 @@ void check_convolution(LayerOp& op, const Arena& arena, const ConvShape& shape,
                        {shape.k}) == "");
 }
 
+// One op for a shape, made and checked.
+void check_new_convolution(const ConvShape& shape, const Variant& variant,
+                           const Arithmetic& arithmetic) {
+  const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
+  const auto op = make_convolution(new_context(options_of(arithmetic)), "conv2d", shape,
+                                   arena.offsets(), variant.relu, Mode::kTraining);
+  REQUIRE(op->name == "conv2d");
+  REQUIRE(op->output_size == int64_t(shape.p) * shape.q * shape.k);
+  REQUIRE(op->ends_in_relu == variant.relu);
+  check_convolution(*op, arena, shape, variant, arithmetic);
+}
+
 TEST_CASE("cudnn convolution", "[cudnn]") {
   std::vector<ConvShape> shapes = edge_conv_shapes();
   for (const ConvShape& shape : model_conv_shapes(3)) shapes.push_back(shape);
@@ -109,13 +121,7 @@ TEST_CASE("cudnn convolution", "[cudnn]") {
     for (const Arithmetic& arithmetic : both_arithmetics)
       DYNAMIC_SECTION(to_string(shape)
                       << ", " << to_string(variant) << ", fp16 " << arithmetic.fp16) {
-        const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
-        const auto op = make_convolution(new_context(options_of(arithmetic)), "conv2d", shape,
-                                         arena.offsets(), variant.relu, Mode::kTraining);
-        REQUIRE(op->name == "conv2d");
-        REQUIRE(op->output_size == int64_t(shape.p) * shape.q * shape.k);
-        REQUIRE(op->ends_in_relu == variant.relu);
-        check_convolution(*op, arena, shape, variant, arithmetic);
+        check_new_convolution(shape, variant, arithmetic);
       }
   }
 }
@@ -128,10 +134,7 @@ TEST_CASE("cudnn convolution with every mixture of bias, ReLU and gate", "[cudnn
       for (const Arithmetic& arithmetic : both_arithmetics)
         DYNAMIC_SECTION(to_string(shape)
                         << ", " << to_string(variant) << ", fp16 " << arithmetic.fp16) {
-          const Arena arena(shape.filter_size(), variant.bias ? size_t(shape.k) : 0);
-          const auto op = make_convolution(new_context(options_of(arithmetic)), "conv2d", shape,
-                                           arena.offsets(), variant.relu, Mode::kTraining);
-          check_convolution(*op, arena, shape, variant, arithmetic);
+          check_new_convolution(shape, variant, arithmetic);
         }
 }
 

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "tests/kernels/fused/rounded.h"
 #include "tests/support/compare.h"
 #include "tests/support/device_case.h"
 #include "tests/support/half.h"
@@ -24,12 +25,6 @@ struct Inputs {
   std::vector<Half> a1, conv2_w, da2;
 };
 
-std::vector<Half> halves(const std::vector<float>& values) {
-  std::vector<Half> bits;
-  for (float value : values) bits.push_back(half_bits(round_to_half(double(value))));
-  return bits;
-}
-
 // da2 is zero where code2 says that there is no winner.
 Inputs make_inputs(int batch, Random& random, const std::vector<float>& a1,
                    const std::vector<float>& conv2_w, std::vector<float> da2, int largest_pixel) {
@@ -37,12 +32,12 @@ Inputs make_inputs(int batch, Random& random, const std::vector<float>& a1,
             random.bytes(size_t(batch) * kPixels, 0, largest_pixel),
             random.bytes(size_t(batch) * kPositions * kChannels1, 0, 4),
             random.bytes(size_t(batch) * kFlat, 0, 4),
-            halves(a1),
-            halves(conv2_w),
+            test::halves_of(a1),
+            test::halves_of(conv2_w),
             {}};
   for (size_t i = 0; i < da2.size(); ++i)
     if (in.code2[i] == 4) da2[i] = 0;
-  in.da2 = halves(da2);
+  in.da2 = test::halves_of(da2);
   return in;
 }
 

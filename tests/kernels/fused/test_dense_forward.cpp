@@ -1,6 +1,7 @@
 // h of the FP16 step: values, padding, saturation, NaN; what training does beside it.
 #include "kernels/fused/fused.h"
 #include "kernels/step_state.cuh"
+#include "tests/kernels/fused/gathered.h"
 #include "tests/kernels/fused/rounded.h"
 #include "tests/support/device_case.h"
 #include "tests/support/random.h"
@@ -124,16 +125,8 @@ TEST_CASE("fused dense_forward of training", "[fused][fused_dense]") {
       REQUIRE(after.bias_correction == before.bias_correction);
       REQUIRE(after.iteration == 101);
 
-      const auto pixels = device.result(next.pixels), classes = device.result(next.labels);
-      for (int row = 0; row < batch; ++row) {
-        const int sample = 2 * batch + row;
-        const bool real = sample < samples;
-        const size_t from = real ? size_t(order[size_t(sample)]) : 0;
-        REQUIRE(classes[size_t(row)] == (real ? labels[from] : 0));
-        for (size_t i = 0; i < kPixels; ++i)
-          if (pixels[size_t(row) * kPixels + i] != (real ? images[from * kPixels + i] : 0))
-            FAIL("pixel " << i << " of row " << row);
-      }
+      REQUIRE(gather_difference(device.result(next.pixels), device.result(next.labels), images,
+                                labels, order, 2 * batch) == "");
     }
   }
 }

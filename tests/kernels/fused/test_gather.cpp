@@ -1,5 +1,6 @@
 // The batch that fused_gather brings: which rows, in which order, and what follows the epoch's end.
 #include "kernels/fused/fused.h"
+#include "tests/kernels/fused/gathered.h"
 #include "tests/support/device_case.h"
 #include "tests/support/random.h"
 
@@ -27,16 +28,8 @@ TEST_CASE("fused gather", "[fused][fused_gather]") {
         const FusedSource from = {device.input(images), device.input(labels), device.input(order)};
         device.run(
             [&](cudaStream_t stream) { fused_gather(to, from, memory, batch, ahead, stream); });
-        const auto pixels = device.result(to.pixels), classes = device.result(to.labels);
-        for (int row = 0; row < batch; ++row) {
-          const int sample = (done + ahead) * batch + row;
-          const bool real = sample < samples;
-          const size_t source = real ? size_t(order[size_t(sample)]) : 0;
-          REQUIRE(classes[size_t(row)] == (real ? labels[source] : 0));
-          for (size_t i = 0; i < kPixels; ++i)
-            if (pixels[size_t(row) * kPixels + i] != (real ? images[source * kPixels + i] : 0))
-              FAIL("pixel " << i << " of row " << row);
-        }
+        REQUIRE(test::gather_difference(device.result(to.pixels), device.result(to.labels), images,
+                                        labels, order, (done + ahead) * batch) == "");
       }
     }
 }
